@@ -1,1 +1,67 @@
-//! Placeholder.
+//! Actions to the world: OpenStack and Kubernetes.
+//!
+//! An executor carries out what the engine decided, and looks at what really exists. Each
+//! mutating call goes through the [`Gate`]: no client method that mutates can be called
+//! without the [`Pass`] that only a gate gives.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rhizome_engine::action::{Action, ActionResult, Failure};
+use rhizome_engine::event::{Observation, SourceReport};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// Carries out actions on one service, and observes it.
+#[async_trait]
+pub trait Executor: Send + Sync {
+    /// Carries out one action. Safe to call again with the same key.
+    async fn execute(&self, action: &Action, gate: Arc<dyn Gate>) -> ActionResult;
+
+    /// Looks once at everything there is: after a start the journal is held against it.
+    ///
+    /// # Errors
+    ///
+    /// Returns the failure of the listing; nothing is then known, and nothing is gone.
+    async fn observe(&self) -> Result<Vec<Observation>, Failure>;
+
+    /// Goes on looking until `stop`, by watch or by poll, and reports how well it sees.
+    async fn watch(&self, out: mpsc::Sender<Seen>, stop: CancellationToken);
+}
+
+/// What a watch hands over.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Seen {
+    /// Something observed.
+    Observation(Observation),
+    /// How well the service can be seen.
+    Source(SourceReport),
+}
+
+/// Stands in front of every mutating call and looks again at the moment of the call: pause,
+/// expiry, velocity, journal.
+pub trait Gate: Send + Sync {
+    /// Lets one mutating call through, or says why not.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure of kind `Gate`: nothing may be sent.
+    fn pass(&self, action: &Action, call: &'static str) -> Result<Pass, Failure>;
+}
+
+/// The right to make one mutating call.
+///
+/// It cannot be made outside this crate but by [`Pass::granted`], which only the gate of the
+/// program and the test gates call (`tests/it/architecture.rs` reads the sources for it).
+#[derive(Debug)]
+#[must_use = "a pass is for the one call that it was asked for"]
+pub struct Pass {
+    _private: (),
+}
+
+impl Pass {
+    /// Grants a pass. For implementations of [`Gate`] only.
+    pub fn granted() -> Self {
+        Self { _private: () }
+    }
+}

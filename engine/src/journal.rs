@@ -1,0 +1,224 @@
+//! The records of the journal, and the state that they add up to. No file here.
+//!
+//! Durable state changes in one way only: a [`Record`] is applied to [`State`]. The running
+//! engine makes a record, applies it and puts it out to be written; a restart reads the
+//! records back and applies them. So what a crash leaves behind is always the state after
+//! some record.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::{Action, ActionKey, ActionResult};
+use crate::decision::{Decision, Refusal, Rung};
+use crate::event::{Target, Wish};
+use crate::names::{NodeName, OperationId, PoolName, RuleId};
+use crate::remediation::Operation;
+use crate::time::Now;
+
+/// One line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "record")]
+pub enum Record {
+    /// The program started. The first record of each start.
+    Epoch {
+        /// Counted from 1.
+        epoch: u64,
+        /// Drawn once, when the journal was made: the first half of every operation id.
+        journal: u32,
+        /// When.
+        at: Now,
+        /// The program's version.
+        version: String,
+    },
+    /// The state so far, at the head of a compacted journal.
+    Snapshot {
+        /// It.
+        state: Box<State>,
+    },
+    /// A proposal was granted.
+    Decision {
+        /// It.
+        decision: Decision,
+    },
+    /// A proposal was not granted, for another reason than before.
+    Refusal {
+        /// It.
+        refusal: Refusal,
+    },
+    /// An operation began, moved on to another step, or ended.
+    Operation {
+        /// As it is from now on.
+        operation: Box<Operation>,
+    },
+    /// An action is about to be carried out. Synced before the first byte of it is sent.
+    Intent {
+        /// When.
+        at: Now,
+        /// It.
+        action: Box<Action>,
+    },
+    /// How an action ended.
+    Outcome {
+        /// When.
+        at: Now,
+        /// Which.
+        key: ActionKey,
+        /// How.
+        result: ActionResult,
+    },
+    /// The pool shall have this many nodes.
+    Desired {
+        /// The pool.
+        pool: PoolName,
+        /// How many.
+        size: u32,
+        /// When.
+        at: Now,
+    },
+    /// A rule acted: its cooldown begins.
+    Cooldown {
+        /// The rule.
+        rule: RuleId,
+        /// The pool it acted on.
+        pool: PoolName,
+        /// When.
+        at: Now,
+    },
+    /// A rung of a node's ladder was begun.
+    Rung {
+        /// The node.
+        node: NodeName,
+        /// The rung.
+        rung: Rung,
+        /// When.
+        at: Now,
+    },
+    /// What an operator wished; a pause, protection or maintenance takes effect with it.
+    Wish {
+        /// When.
+        at: Now,
+        /// The idempotency key of the request.
+        key: String,
+        /// Who.
+        who: String,
+        /// Why.
+        why: String,
+        /// What.
+        wish: Wish,
+    },
+    /// A brake of the guard closed or opened.
+    Brake {
+        /// Which, and where.
+        brake: Brake,
+        /// Whether it holds from now on.
+        on: bool,
+        /// When.
+        at: Now,
+        /// Why, with the values.
+        detail: String,
+    },
+    /// A replacement or addition in the pool succeeded or failed.
+    Circuit {
+        /// The pool.
+        pool: PoolName,
+        /// Failures in a row from now on; 0 closes the circuit.
+        failures: u32,
+        /// When.
+        at: Now,
+    },
+    /// Other policies run from now on.
+    Policies {
+        /// Their hash, in hex.
+        hash: String,
+        /// When.
+        at: Now,
+    },
+}
+
+/// A brake of the guard, and where it holds.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Brake {
+    /// Too many are silent or ill in the pool.
+    Storm(PoolName),
+    /// A source cannot be heard.
+    Blind(crate::event::SourceName),
+    /// The list of servers or nodes shrank without our doing.
+    Inventory(crate::event::SourceName),
+    /// Wall and monotonic clock have parted.
+    Clock,
+}
+
+/// All that outlives a restart.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct State {
+    /// The epoch that runs.
+    pub epoch: u64,
+    /// The journal's own number.
+    pub journal: u32,
+    /// When the epoch began.
+    pub started: Now,
+    /// The number of the next operation.
+    pub next_operation: u64,
+    /// Operations under way.
+    pub operations: BTreeMap<OperationId, Operation>,
+    /// Intents without an outcome yet.
+    #[serde(with = "pairs")]
+    pub open: BTreeMap<ActionKey, Action>,
+    /// Desired sizes.
+    pub desired: BTreeMap<PoolName, u32>,
+    /// When each rule last acted on each pool.
+    #[serde(with = "pairs")]
+    pub cooldowns: BTreeMap<(RuleId, PoolName), Now>,
+    /// The rungs begun on each node, oldest first, at most 16.
+    pub rungs: BTreeMap<NodeName, VecDeque<(Rung, Now)>>,
+    /// Paused pools; `None` in it is all.
+    pub paused: BTreeSet<Option<PoolName>>,
+    /// Protected nodes.
+    pub protected: BTreeSet<NodeName>,
+    /// Maintenance and its end on the wall clock.
+    #[serde(with = "pairs")]
+    pub maintenance: BTreeMap<Target, crate::time::Timestamp>,
+    /// Brakes that hold, since when and why.
+    #[serde(with = "pairs")]
+    pub brakes: BTreeMap<Brake, (Now, String)>,
+    /// Failures in a row and when the last was.
+    pub circuits: BTreeMap<PoolName, (u32, Now)>,
+    /// When destructive calls were made, for the velocity caps: the last ten minutes.
+    pub removals: VecDeque<(PoolName, Now)>,
+    /// VMs that we know as ours, with the operation that made each.
+    pub owned: BTreeMap<crate::names::VmId, OperationId>,
+    /// Keys of operators' requests already taken, the last 256.
+    pub wishes: VecDeque<String>,
+    /// The refusals that stand, so that one is journaled when it changes only.
+    #[serde(with = "pairs")]
+    pub refused: BTreeMap<(PoolName, Option<NodeName>, String), crate::decision::Reason>,
+    /// The hash of the policies that run.
+    pub policies: String,
+}
+
+/// Maps whose keys are not text, as lists of pairs in JSON.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map.iter())
+    }
+
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?
+            .into_iter()
+            .collect())
+    }
+}
