@@ -1,2 +1,3 @@
-//! Placeholder.
+//! The program.
+
 fn main() {}
