@@ -1,32 +1,95 @@
-//! The steps of each decision, and which is next.
+//! Operations: the course of steps that carries out each decision, and which step is next.
+//!
+//! ```text
+//!            Move (journal it)            Act (journal the intent, then call)
+//!   advance ------------------> advance ------------------------> executor
+//!      ^                                                              |
+//!      +------------------ outcome (journal the operation) <----------+
+//! ```
+//!
+//! [`advance`] says what an operation does next, [`outcome`] takes in how its action ended,
+//! [`resume`] takes it up after a restart and [`cancel`] turns it round. All four are pure:
+//! an operation and what is observed in, an operation out. They may not act, and they hold
+//! nothing of their own: an [`Operation`] is journaled whole at each change, so a crash always
+//! leaves one that `resume` can go on with.
+//!
+//! What a step does, how long it may take, what proves it done, what each failure leads to
+//! and what undoes it stand in one table, `remediation/table.rs`. An action goes on to the
+//! rooms `journal` (its intent) and then `actions`.
+
+mod advance;
+mod table;
+mod work;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::action::{ActionKey, ActionKind, NodeRef, VmRef};
 use crate::decision::Rung;
+use crate::event::{NodeView, ServerView};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
-use crate::time::Now;
+use crate::settings::{Limits, PoolSettings};
+use crate::time::{Monotonic, Now, Timestamp};
+
+pub use advance::{TooLate, advance, cancel, outcome, resume};
+pub use table::Step;
 
 /// A course of steps under way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Operation {
-    /// Its id.
+    /// Its id, which is also the mark of the VM that it makes.
     pub id: OperationId,
     /// What it is.
     pub kind: OperationKind,
     /// The pool.
     pub pool: PoolName,
-    /// The node that it makes, removes or heals.
-    pub node: NodeName,
-    /// Its VM, once known.
-    pub vm: Option<VmId>,
-    /// The step it stands at: a name out of the table of its kind.
-    pub step: String,
+    /// The machine that it removes or heals.
+    pub old: Option<Machine>,
+    /// The machine that it makes; of a rebuild, what the old one is to become.
+    pub new: Option<Machine>,
+    /// Of a replacement: the old VM is stopped before the new one is made, because it no
+    /// longer serves. Otherwise the new one comes first and the old one is drained.
+    pub fenced_first: bool,
+    /// The step it stands at.
+    pub step: Step,
+    /// Whether it goes forward, back, or is over.
+    pub phase: Phase,
     /// When it began.
-    pub began: Now,
-    /// When the step began.
-    pub step_began: Now,
-    /// The number of the next action.
+    pub began: Moment,
+    /// When the step began. A step that the gate parks begins anew.
+    pub step_began: Moment,
+    /// The number of the next action: never used twice.
     pub sequence: u32,
+    /// The number of the action that is under way.
+    pub in_flight: Option<u32>,
+    /// How often the step failed so far.
+    pub tries: u32,
+    /// Nothing is asked before this is over.
+    pub pause: Option<Pause>,
+    /// How often the step was left for another than the one after it.
+    pub detours: u32,
+    /// Creations that were asked for and may have made a VM that was not deleted since.
+    pub creates: u32,
+    /// Since when it is not known whether a creation made a VM.
+    pub doubt: Option<Moment>,
+    /// When a whole listing last had no VM with the operation's mark.
+    pub none_found: Option<Moment>,
+    /// VMs with the operation's mark that are to be deleted.
+    pub twins: Vec<VmRef>,
+    /// The search that found the twins, and that looks again when they are deleted.
+    pub search: Option<Step>,
+    /// Whether anything was sent at all.
+    pub sent: bool,
+    /// Whether it may have cordoned its old node. A cordon of someone else stays.
+    pub cordoned: bool,
+    /// Whether the old VM may have been deleted: from then on there is no way back.
+    pub committed: bool,
+    /// Who wants it stopped and why.
+    pub cancelled: Option<String>,
+    /// The last failure, for people.
+    pub failure: Option<String>,
 }
 
 /// What an operation is.
@@ -39,4 +102,387 @@ pub enum OperationKind {
     Remove,
     /// A rung of the ladder.
     Heal(Rung),
+}
+
+/// What is to be done, with all that is known of the machines when it is decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// One node more, under a name that was never used.
+    Add {
+        /// Its name.
+        node: NodeName,
+    },
+    /// One node less.
+    Remove {
+        /// It.
+        old: Machine,
+    },
+    /// Reboot the VM, softly and then hard.
+    Reboot {
+        /// It.
+        old: Machine,
+    },
+    /// The same VM from its image anew.
+    Rebuild {
+        /// It.
+        old: Machine,
+    },
+    /// A new VM, and the old one deleted.
+    Replace {
+        /// The old one.
+        old: Machine,
+        /// The name of the new one, never used before.
+        node: NodeName,
+        /// Whether the old one no longer serves and is stopped first.
+        fenced_first: bool,
+    },
+}
+
+/// A node and its VM, pinned as far as they are known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The node's name.
+    pub node: NodeName,
+    /// The Node's uid: another one of the name is another node.
+    pub uid: Option<String>,
+    /// The VM.
+    pub vm: Option<VmId>,
+    /// When the VM was created: with the id, its generation.
+    pub created: Option<Timestamp>,
+    /// The operation in the VM's mark.
+    pub operation: Option<OperationId>,
+}
+
+/// Which way an operation goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Forward.
+    Doing,
+    /// Back: what it did is undone.
+    Undoing {
+        /// What is left to undo after the step.
+        rest: Vec<Step>,
+        /// How it ends then.
+        ending: Ending,
+    },
+    /// Nothing is left to do.
+    Over {
+        /// How it ended.
+        ending: Ending,
+    },
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// As decided.
+    Done,
+    /// It could not be done; what it had made is gone again. Counts against the circuit.
+    Failed(String),
+    /// It was called off; what it had done is undone.
+    Cancelled(String),
+    /// A dry run: nothing was done.
+    Dry,
+}
+
+/// A point in time that survives a restart.
+///
+/// Within one epoch lengths are measured on the monotonic clock, which no step of the wall
+/// clock can change. From one epoch to the next the wall clock is all there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The start of the program that `at` was told in.
+    pub epoch: u64,
+    /// When.
+    pub at: Now,
+}
+
+/// A while in which a step is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// From when.
+    pub from: Moment,
+    /// For how long.
+    pub length: Duration,
+}
+
+/// What an operation does next.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Next {
+    /// Nothing before `until`, unless something new is observed.
+    Wait {
+        /// When to ask again at the latest.
+        until: Monotonic,
+        /// What it waits for, for people.
+        what: &'static str,
+    },
+    /// Start this action under [`Operation::next_key`].
+    ///
+    /// Its intent is journaled first, and applying that record to the state is what calls
+    /// [`Operation::started`]: so the operation and its intent never part in a crash.
+    Act {
+        /// What to do.
+        kind: ActionKind,
+        /// Not to take longer than this.
+        timeout: Duration,
+    },
+    /// It stands elsewhere now: to be journaled, then asked again.
+    Move(Box<Operation>),
+    /// It is over: to be journaled as it is here, then forgotten.
+    End(Box<Operation>, Ending),
+}
+
+/// Whether a thing is there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Sight<'a, T> {
+    /// Not known: not observed in this run, or no whole listing since its start.
+    Unknown,
+    /// There, as last observed.
+    There(&'a T),
+    /// Not there: 404 for its id, or absent from a *whole* listing.
+    Gone {
+        /// When the newest such listing was asked for.
+        asked: Now,
+    },
+}
+
+/// What is observed of an operation's machines. The cluster answers.
+pub trait Seen {
+    /// The VM of this id.
+    fn server(&self, id: &VmId) -> Sight<'_, ServerView>;
+
+    /// The Node of this name.
+    fn node(&self, name: &NodeName) -> Sight<'_, NodeView>;
+
+    /// When a sign of life of the node's agent last came in, in this run.
+    fn heard(&self, node: &NodeName) -> Option<Now>;
+
+    /// When the node's lease was last renewed, in this run.
+    fn lease(&self, node: &NodeName) -> Option<Now>;
+}
+
+/// What the steps are measured by: settings, limits and the time.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The cluster's name, for the marks.
+    pub cluster: &'a str,
+    /// The operation's pool.
+    pub pool: &'a PoolSettings,
+    /// The guard's limits.
+    pub limits: &'a Limits,
+    /// The epoch that runs.
+    pub epoch: u64,
+    /// The time.
+    pub now: Now,
+}
+
+impl Operation {
+    /// A new operation, at the first step of its course. Nothing is sent yet.
+    pub fn begin(id: OperationId, pool: PoolName, order: Order, context: &Context<'_>) -> Self {
+        let fenced_first = matches!(
+            order,
+            Order::Replace {
+                fenced_first: true,
+                ..
+            }
+        );
+        let (kind, old, new) = match order {
+            Order::Add { node } => (OperationKind::Add, None, Some(Machine::named(node, id))),
+            Order::Remove { old } => (OperationKind::Remove, Some(old), None),
+            Order::Reboot { old } => (OperationKind::Heal(Rung::Reboot), Some(old), None),
+            Order::Rebuild { old } => {
+                let new = Machine {
+                    uid: None,
+                    ..old.clone()
+                };
+                (OperationKind::Heal(Rung::Rebuild), Some(old), Some(new))
+            }
+            Order::Replace { old, node, .. } => (
+                OperationKind::Heal(Rung::Replace),
+                Some(old),
+                Some(Machine::named(node, id)),
+            ),
+        };
+        let here = context.here();
+        let mut operation = Self {
+            id,
+            kind,
+            pool,
+            old,
+            new,
+            fenced_first,
+            step: Step::CreateServer,
+            phase: Phase::Doing,
+            began: here,
+            step_began: here,
+            sequence: 0,
+            in_flight: None,
+            tries: 0,
+            pause: None,
+            detours: 0,
+            creates: 0,
+            doubt: None,
+            none_found: None,
+            twins: Vec::new(),
+            search: None,
+            sent: false,
+            cordoned: false,
+            committed: false,
+            cancelled: None,
+            failure: None,
+        };
+        match operation.plan(context).first() {
+            Some(first) => operation.step = *first,
+            None => {
+                operation.phase = Phase::Over {
+                    ending: Ending::Done,
+                }
+            }
+        }
+        operation
+    }
+
+    /// The steps that it takes if all goes well.
+    pub fn plan(&self, context: &Context<'_>) -> Vec<Step> {
+        table::course(self.kind)
+            .iter()
+            .copied()
+            .filter(|step| step.row().applies.to(self, context))
+            .collect()
+    }
+
+    /// The key of its next action.
+    pub fn next_key(&self) -> ActionKey {
+        ActionKey {
+            operation: self.id,
+            sequence: self.sequence,
+        }
+    }
+
+    /// Takes in that the action of this key is about to be sent: its intent is journaled.
+    ///
+    /// Taking it in twice is the same as once.
+    pub fn started(&mut self, key: ActionKey) {
+        if key.operation != self.id || key.sequence < self.sequence {
+            return;
+        }
+        self.in_flight = Some(key.sequence);
+        self.sequence = key.sequence.saturating_add(1);
+        self.pause = None;
+        match self.step {
+            Step::CreateServer => self.creates = self.creates.saturating_add(1),
+            Step::Cordon => self.cordoned = true,
+            _ => {}
+        }
+    }
+
+    /// The node it is about: the one that it removes or heals, else the one that it makes.
+    pub fn node(&self) -> Option<&NodeName> {
+        self.machines().next().map(|machine| &machine.node)
+    }
+
+    /// The VM of [`Operation::node`], once known.
+    pub fn vm(&self) -> Option<&VmId> {
+        self.machines()
+            .next()
+            .and_then(|machine| machine.vm.as_ref())
+    }
+
+    /// Every machine that it may touch, the old one first. Of a rebuild both are one VM.
+    pub fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.old.iter().chain(self.new.iter())
+    }
+
+    /// Whether it makes a VM (and not just makes one anew).
+    pub fn creates_vm(&self) -> bool {
+        matches!(
+            self.kind,
+            OperationKind::Add | OperationKind::Heal(Rung::Replace)
+        )
+    }
+}
+
+impl Machine {
+    /// A machine that is yet to be made.
+    pub fn named(node: NodeName, operation: OperationId) -> Self {
+        Self {
+            node,
+            uid: None,
+            vm: None,
+            created: None,
+            operation: Some(operation),
+        }
+    }
+
+    /// Its VM with its generation, once both are known.
+    pub fn vm_ref(&self) -> Option<VmRef> {
+        Some(VmRef {
+            id: self.vm.clone()?,
+            created: self.created?,
+            operation: self.operation,
+        })
+    }
+
+    /// Its node with its generation, once known.
+    pub fn node_ref(&self) -> Option<NodeRef> {
+        Some(NodeRef {
+            name: self.node.clone(),
+            uid: self.uid.clone()?,
+        })
+    }
+}
+
+impl Moment {
+    /// The time that passed from `self` to `later`.
+    pub fn until(self, later: Moment) -> Duration {
+        if self.epoch == later.epoch {
+            later.at.mono.since(self.at.mono)
+        } else {
+            later.at.wall.since(self.at.wall)
+        }
+    }
+
+    /// Whether `self` is before `later`; one of an earlier epoch always is.
+    pub fn is_before(self, later: Moment) -> bool {
+        self.epoch < later.epoch || (self.epoch == later.epoch && self.at.mono < later.at.mono)
+    }
+}
+
+impl Pause {
+    /// How much of it is left.
+    pub fn left(&self, here: Moment) -> Duration {
+        self.length.saturating_sub(self.from.until(here))
+    }
+}
+
+impl Context<'_> {
+    /// Now, as something that survives a restart.
+    pub fn here(&self) -> Moment {
+        self.moment(self.now)
+    }
+
+    /// A time of this run, as something that survives a restart.
+    pub fn moment(&self, at: Now) -> Moment {
+        Moment {
+            epoch: self.epoch,
+            at,
+        }
+    }
+}
+
+/// All our marks for the VM that `operation` makes.
+fn marks(operation: &Operation, context: &Context<'_>) -> BTreeMap<String, String> {
+    use crate::action::mark;
+    [
+        (mark::OWNER, mark::OWNER_VALUE.to_owned()),
+        (mark::CLUSTER, context.cluster.to_owned()),
+        (mark::POOL, operation.pool.to_string()),
+        (mark::OPERATION, operation.id.to_string()),
+        (mark::EPOCH, context.epoch.to_string()),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
 }

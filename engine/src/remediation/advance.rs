@@ -1,0 +1,700 @@
+//! How an operation moves along the table: what is next, what an outcome leads to, how it is
+//! taken up after a restart and how it is called off.
+
+use std::time::Duration;
+
+use super::table::{Course, Row, Step, Undo, Work};
+use super::work::{Job, Test, View};
+use super::{Context, Ending, Machine, Next, Operation, OperationKind, Pause, Phase, Seen, Sight};
+use crate::action::{ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark};
+use crate::decision::Rung;
+use crate::event::Ready;
+use crate::names::VmId;
+use crate::time::Timestamp;
+
+/// The first pause after a failure; doubled with each further one.
+const BACKOFF_MIN: Duration = Duration::from_secs(2);
+
+/// The longest of these pauses: what must not be left behind is tried once a minute.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// The longest that the other side's own "not before" is heeded.
+const AFTER_MAX: Duration = Duration::from_secs(600);
+
+/// Tries of a step before it is given up: with the pauses about four minutes.
+const TRIES_MAX: u32 = 8;
+
+/// How often an operation may leave its course for an earlier step before it is given up.
+const DETOURS_MAX: u32 = 16;
+
+/// How often a VM may be asked for by one operation: each time but the last came to nothing.
+const CREATES_MAX: u32 = 3;
+
+/// How soon the gate is asked again.
+const GATE_PAUSE: Duration = Duration::from_secs(5);
+
+/// How soon a waiting operation is looked at again, if nothing is observed before.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long one call may take. A create was measured to hang for 25 s and then to succeed.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Why an operation cannot be called off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooLate {
+    /// Its VM may be deleted already.
+    #[error("its VM is being deleted: it can only go on to the end")]
+    Deleting,
+    /// Its VM is being made anew.
+    #[error("its VM is being rebuilt: it can only go on to the end")]
+    Rebuilding,
+    /// It has ended.
+    #[error("it has ended")]
+    Over,
+}
+
+/// What `operation` does next.
+///
+/// Asking again without a change of anything gives the same answer.
+pub fn advance(operation: &Operation, seen: &dyn Seen, context: &Context<'_>) -> Next {
+    if let Phase::Over { ending } = &operation.phase {
+        return Next::End(Box::new(operation.clone()), ending.clone());
+    }
+    if operation.in_flight.is_some() {
+        return wait(LOOK_AGAIN, "its action to end", context);
+    }
+    if let Some(learnt) = learn(operation, seen) {
+        return Next::Move(Box::new(learnt));
+    }
+    let turn = Turn {
+        seen,
+        context,
+        row: operation.step.row(),
+    };
+    match turn.recalled(operation) {
+        Some(turned) => turn.moved(turned),
+        None => turn.next(operation),
+    }
+}
+
+/// Takes in how the action of `key` ended.
+///
+/// An outcome that is not of the action under way changes nothing.
+pub fn outcome(
+    operation: &Operation,
+    key: ActionKey,
+    result: &ActionResult,
+    seen: &dyn Seen,
+    context: &Context<'_>,
+) -> Operation {
+    if key.operation != operation.id || operation.in_flight != Some(key.sequence) {
+        return operation.clone();
+    }
+    let mut operation = operation.clone();
+    operation.in_flight = None;
+    let turn = Turn {
+        seen,
+        context,
+        row: operation.step.row(),
+    };
+    match result {
+        Ok(Done::Dry) => {
+            operation.phase = Phase::Over {
+                ending: Ending::Dry,
+            };
+            operation
+        }
+        Ok(done) => {
+            operation.sent = true;
+            turn.succeeded(operation, done)
+        }
+        Err(failure) => turn.failed(operation, failure),
+    }
+}
+
+/// Takes an operation up after a restart. `open` is its intent that has no outcome.
+///
+/// What was under way may have happened or not, or may yet happen: a creation is looked for
+/// before anything else, everything else is safe to do again. Taking it up twice is the same
+/// as once.
+pub fn resume(operation: &Operation, open: Option<ActionKey>, context: &Context<'_>) -> Operation {
+    let mut operation = operation.clone();
+    if let Some(key) = open {
+        // Journaled, but the crash came before the operation was.
+        operation.started(key);
+    }
+    operation.tries = 0;
+    let Some(sequence) = operation.in_flight else {
+        if operation.step == Step::Settle {
+            // The wall clock may have been stepped while nobody looked: settle anew.
+            operation.step_began = context.here();
+        }
+        return operation;
+    };
+    let key = ActionKey {
+        operation: operation.id,
+        sequence,
+    };
+    let lost = Failure::new(
+        FailureKind::Unknown,
+        "the program stopped while this was under way",
+    );
+    outcome(&operation, key, &Err(lost), &Nothing, context)
+}
+
+/// Calls an operation off: at its next step it turns round and undoes what it did.
+///
+/// # Errors
+///
+/// Returns [`TooLate`] if it can only go on.
+pub fn cancel(operation: &Operation, why: &str) -> Result<Operation, TooLate> {
+    match operation.phase {
+        Phase::Over { .. } => return Err(TooLate::Over),
+        Phase::Undoing { .. } => return Ok(operation.clone()),
+        Phase::Doing if operation.committed => return Err(TooLate::Deleting),
+        Phase::Doing if is_rebuilt(operation) => return Err(TooLate::Rebuilding),
+        Phase::Doing => {}
+    }
+    Ok(Operation {
+        cancelled: Some(why.to_owned()),
+        ..operation.clone()
+    })
+}
+
+/// Whether the rebuild was asked for: the mark of the VM is then the operation's own.
+fn is_rebuilt(operation: &Operation) -> bool {
+    operation.kind == OperationKind::Heal(Rung::Rebuild)
+        && operation.new.as_ref().and_then(|new| new.operation) == Some(operation.id)
+}
+
+/// Nothing is observed right after a start.
+struct Nothing;
+
+impl Seen for Nothing {
+    fn server(&self, _: &VmId) -> Sight<'_, crate::event::ServerView> {
+        Sight::Unknown
+    }
+
+    fn node(&self, _: &crate::names::NodeName) -> Sight<'_, crate::event::NodeView> {
+        Sight::Unknown
+    }
+
+    fn heard(&self, _: &crate::names::NodeName) -> Option<crate::time::Now> {
+        None
+    }
+
+    fn lease(&self, _: &crate::names::NodeName) -> Option<crate::time::Now> {
+        None
+    }
+}
+
+/// Pins generations that can be seen now and were not known before.
+fn learn(operation: &Operation, seen: &dyn Seen) -> Option<Operation> {
+    let former = operation.old.as_ref().and_then(|old| old.uid.clone());
+    let rebuilds = !operation.creates_vm();
+    let mut learnt = operation.clone();
+    if let Some(old) = &mut learnt.old {
+        learn_machine(old, None, seen);
+    }
+    if let Some(new) = &mut learnt.new {
+        learn_machine(new, former.as_ref(), seen);
+        if rebuilds && has_mark(new, operation, seen) {
+            new.operation = Some(operation.id);
+        }
+    }
+    (learnt != *operation).then_some(learnt)
+}
+
+/// Whether the VM carries the mark of the operation.
+fn has_mark(machine: &Machine, operation: &Operation, seen: &dyn Seen) -> bool {
+    match machine.vm.as_ref().map(|vm| seen.server(vm)) {
+        Some(Sight::There(server)) => {
+            server.metadata.get(mark::OPERATION) == Some(&operation.id.to_string())
+        }
+        _ => false,
+    }
+}
+
+fn learn_machine(machine: &mut Machine, former: Option<&String>, seen: &dyn Seen) {
+    let Some(vm) = &machine.vm else {
+        return;
+    };
+    if machine.created.is_none()
+        && let Sight::There(server) = seen.server(vm)
+    {
+        machine.created = Some(server.created);
+    }
+    if machine.uid.is_none()
+        && let Sight::There(node) = seen.node(&machine.node)
+        && node.vm.as_ref() == Some(vm)
+        && Some(&node.uid) != former
+    {
+        machine.uid = Some(node.uid.clone());
+    }
+}
+
+/// One look at an operation: what is observed, what it is measured by, and its row.
+struct Turn<'a> {
+    seen: &'a dyn Seen,
+    context: &'a Context<'a>,
+    row: &'static Row,
+}
+
+impl Turn<'_> {
+    /// Turned round, if it was called off or came too late to be begun.
+    fn recalled(&self, operation: &Operation) -> Option<Operation> {
+        if operation.phase != Phase::Doing || operation.committed {
+            return None;
+        }
+        if let Some(why) = &operation.cancelled
+            && !is_rebuilt(operation)
+        {
+            return Some(self.undo(operation.clone(), Ending::Cancelled(why.clone())));
+        }
+        let age = operation.began.until(self.context.here());
+        if !operation.sent && age > self.context.limits.decision_expiry {
+            // What it was decided on may no longer hold, and nothing is to be undone.
+            let ending =
+                Ending::Cancelled("the decision expired before it could be begun".to_owned());
+            return Some(self.undo(operation.clone(), ending));
+        }
+        None
+    }
+
+    fn next(&self, operation: &Operation) -> Next {
+        let view = View {
+            operation,
+            seen: self.seen,
+            context: self.context,
+        };
+        match self.row.work {
+            Work::Watch(what, test) => match test(&view) {
+                Test::Yes => self.moved(self.pass(operation.clone())),
+                Test::Failed(why) => self.moved(self.give_up(operation.clone(), &why)),
+                Test::NotYet => self.wait_in_time(operation, LOOK_AGAIN, what),
+            },
+            Work::Act(job) => {
+                let here = self.context.here();
+                if let Some(pause) = operation.pause
+                    && !pause.left(here).is_zero()
+                {
+                    return self.wait_in_time(operation, pause.left(here), "a pause to be over");
+                }
+                match job(&view) {
+                    // A step that never got its call through is late, not tried once more.
+                    Job::Do(_) if operation.tries > 0 && self.left(operation).is_zero() => {
+                        self.late(operation)
+                    }
+                    Job::Do(kind) => Next::Act {
+                        timeout: self.timeout(&kind, operation),
+                        kind,
+                    },
+                    Job::Skip => self.moved(self.skipped(operation.clone())),
+                    Job::NotYet(what) => self.wait_in_time(operation, LOOK_AGAIN, what),
+                    Job::No(why) => self.moved(self.give_up(operation.clone(), &why)),
+                }
+            }
+        }
+    }
+
+    /// How long the action may take.
+    fn timeout(&self, kind: &ActionKind, operation: &Operation) -> Duration {
+        match kind {
+            ActionKind::Drain { .. } => self.left(operation).max(BACKOFF_MIN),
+            _ => CALL_TIMEOUT,
+        }
+    }
+
+    /// How much is left of the step's time.
+    fn left(&self, operation: &Operation) -> Duration {
+        // Whoever cannot turn round has no deadline, but may be sent back to try once more.
+        let binding = !self.is_bound(operation) || matches!(self.row.late, Course::Go(_));
+        match self.row.deadline.length(self.context) {
+            Some(length) if binding => {
+                length.saturating_sub(operation.step_began.until(self.context.here()))
+            }
+            _ => Duration::MAX,
+        }
+    }
+
+    /// Whether there is no way but on: it is undoing, or past the point of no return.
+    fn is_bound(&self, operation: &Operation) -> bool {
+        operation.committed || operation.phase != Phase::Doing
+    }
+
+    /// Waits for `length`, or does what is to be done when the step's time is over.
+    fn wait_in_time(&self, operation: &Operation, length: Duration, what: &'static str) -> Next {
+        let left = self.left(operation);
+        if left.is_zero() {
+            return self.late(operation);
+        }
+        wait(length.min(left), what, self.context)
+    }
+
+    fn late(&self, operation: &Operation) -> Next {
+        let why = match &operation.failure {
+            Some(failure) => format!("step {} took too long: {failure}", operation.step),
+            None => format!("step {} took too long", operation.step),
+        };
+        self.moved(self.react(operation.clone(), self.row.late, None, &why))
+    }
+
+    /// To be journaled, or the end.
+    fn moved(&self, operation: Operation) -> Next {
+        match operation.phase.clone() {
+            Phase::Over { ending } => Next::End(Box::new(operation), ending),
+            _ => Next::Move(Box::new(operation)),
+        }
+    }
+
+    /// What a success leads to.
+    fn succeeded(&self, mut operation: Operation, done: &Done) -> Operation {
+        match (operation.step, done) {
+            (Step::CreateServer, Done::Created { vm }) => {
+                if let Some(new) = &mut operation.new {
+                    new.vm = Some(vm.clone());
+                }
+                self.pass(operation)
+            }
+            (Step::CreateServer, _) => {
+                // It was made, but which it is has to be looked for.
+                operation.doubt = Some(self.context.here());
+                self.enter(operation, Step::Search)
+            }
+            (Step::Search | Step::Tally | Step::UndoServer, Done::Found { servers, complete }) => {
+                self.found(operation, servers, *complete)
+            }
+            (Step::Search | Step::Tally | Step::UndoServer, _) => {
+                self.again_without_end(operation, None)
+            }
+            (Step::DropTwin, _) => self.dropped(operation),
+            (Step::DeleteServer, _) => {
+                operation.committed = true;
+                self.pass(operation)
+            }
+            (Step::RebuildServer, _) => {
+                if let Some(new) = &mut operation.new {
+                    new.operation = Some(operation.id);
+                }
+                self.pass(operation)
+            }
+            _ => self.pass(operation),
+        }
+    }
+
+    /// What a failure leads to.
+    fn failed(&self, mut operation: Operation, failure: &Failure) -> Operation {
+        let unknown = failure.kind == FailureKind::Unknown;
+        let unsent = matches!(failure.kind, FailureKind::Gate | FailureKind::NeedsToken);
+        operation.sent |= !unsent;
+        operation.failure = Some(failure.message.clone());
+        match operation.step {
+            Step::CreateServer if unknown => operation.doubt = Some(self.context.here()),
+            Step::CreateServer => operation.creates = operation.creates.saturating_sub(1),
+            Step::DeleteServer if unknown || failure.kind == FailureKind::NotFound => {
+                operation.committed = true;
+            }
+            _ => {}
+        }
+        let course = self.row.on.to(failure.kind);
+        if operation.step == Step::DropTwin && course == Course::Pass {
+            return self.dropped(operation);
+        }
+        let after = match failure.kind {
+            FailureKind::Retry { after } => after,
+            _ => None,
+        };
+        self.react(operation, course, after, &failure.message)
+    }
+
+    fn react(
+        &self,
+        mut operation: Operation,
+        course: Course,
+        after: Option<Duration>,
+        why: &str,
+    ) -> Operation {
+        let bound = self.is_bound(&operation);
+        match course {
+            Course::Again | Course::Look | Course::GiveUp if bound => {
+                self.again_without_end(operation, after)
+            }
+            Course::Again if operation.tries + 1 >= TRIES_MAX => self.give_up(operation, why),
+            Course::Again => self.again_without_end(operation, after),
+            Course::Look => {
+                let look = self.context.limits.settle_again;
+                self.again_without_end(operation, Some(look))
+            }
+            Course::Insist => self.again_without_end(operation, after),
+            Course::Park => {
+                operation.step_began = self.context.here();
+                self.paused(operation, GATE_PAUSE)
+            }
+            Course::Pass => self.pass(operation),
+            Course::Go(_) if !bound && operation.detours >= DETOURS_MAX => {
+                self.give_up(operation, why)
+            }
+            Course::Go(step) => {
+                operation.detours = operation.detours.saturating_add(1);
+                self.enter(operation, step)
+            }
+            Course::GiveUp => self.give_up(operation, why),
+        }
+    }
+
+    /// The step once more, after a pause that grows.
+    fn again_without_end(&self, mut operation: Operation, after: Option<Duration>) -> Operation {
+        let doublings = operation.tries.min(16);
+        let backoff = BACKOFF_MIN
+            .saturating_mul(1_u32 << doublings)
+            .min(BACKOFF_MAX);
+        operation.tries = operation.tries.saturating_add(1);
+        let length = backoff.max(after.unwrap_or_default().min(AFTER_MAX));
+        self.paused(operation, length)
+    }
+
+    fn paused(&self, mut operation: Operation, length: Duration) -> Operation {
+        operation.pause = Some(Pause {
+            from: self.context.here(),
+            length,
+        });
+        operation
+    }
+
+    /// To the beginning of `step`; over it, if it does not belong to the course.
+    fn enter(&self, mut operation: Operation, step: Step) -> Operation {
+        operation.step = step;
+        operation.step_began = self.context.here();
+        operation.tries = 0;
+        operation.pause = None;
+        operation.none_found = None;
+        if step.row().applies.to(&operation, self.context) {
+            operation
+        } else {
+            self.pass(operation)
+        }
+    }
+
+    /// The step is done: on to the next, or over.
+    fn pass(&self, mut operation: Operation) -> Operation {
+        operation.failure = None;
+        match operation.phase.clone() {
+            Phase::Doing => match operation.step.after(&operation, self.context) {
+                Some(step) => self.enter(operation, step),
+                None => self.over(operation, Ending::Done),
+            },
+            Phase::Undoing { mut rest, ending } => {
+                if rest.is_empty() {
+                    return self.over(operation, ending);
+                }
+                let step = rest.remove(0);
+                operation.phase = Phase::Undoing { rest, ending };
+                self.enter(operation, step)
+            }
+            Phase::Over { .. } => operation,
+        }
+    }
+
+    /// The step had nothing to do.
+    fn skipped(&self, operation: Operation) -> Operation {
+        match operation.step {
+            Step::DropTwin => self.dropped(operation),
+            _ => self.pass(operation),
+        }
+    }
+
+    fn over(&self, mut operation: Operation, ending: Ending) -> Operation {
+        operation.phase = Phase::Over { ending };
+        operation.pause = None;
+        operation
+    }
+
+    /// Gives the operation up: a removal is called off, everything else has failed.
+    fn give_up(&self, operation: Operation, why: &str) -> Operation {
+        if self.is_bound(&operation) {
+            return self.again_without_end(operation, None);
+        }
+        let ending = match operation.kind {
+            OperationKind::Remove => Ending::Cancelled(why.to_owned()),
+            OperationKind::Add | OperationKind::Heal(_) => Ending::Failed(why.to_owned()),
+        };
+        self.undo(operation, ending)
+    }
+
+    /// Turns round.
+    fn undo(&self, mut operation: Operation, ending: Ending) -> Operation {
+        let made: &[Step] = if operation.creates_vm() {
+            &[Step::UndoToken, Step::UndoServer, Step::UndoNode]
+        } else {
+            &[Step::UndoToken]
+        };
+        let steps: &[Step] = match self.row.undo {
+            _ if !operation.sent => &[],
+            Undo::Nothing => &[],
+            Undo::Cordon => &[Step::Uncordon],
+            Undo::MadeUnlessServing if self.may_serve(&operation) => {
+                &[Step::UndoToken, Step::Tally]
+            }
+            Undo::Made | Undo::MadeUnlessServing => made,
+        };
+        operation.phase = Phase::Undoing {
+            rest: steps.to_vec(),
+            ending,
+        };
+        self.pass(operation)
+    }
+
+    /// Whether the new node, which has joined, may still serve. Not seen is not gone.
+    fn may_serve(&self, operation: &Operation) -> bool {
+        match operation.new.as_ref().map(|new| self.seen.node(&new.node)) {
+            Some(Sight::There(node)) => node.ready == Ready::True,
+            Some(Sight::Unknown) => true,
+            Some(Sight::Gone { .. }) | None => false,
+        }
+    }
+
+    /// What a search for VMs with the operation's mark leads to.
+    fn found(
+        &self,
+        mut operation: Operation,
+        servers: &[(VmId, Timestamp)],
+        complete: bool,
+    ) -> Operation {
+        let keep = match operation.step {
+            Step::UndoServer => None,
+            Step::Tally => operation.new.as_ref().and_then(|new| new.vm.clone()),
+            _ => self.first_of(&operation, servers),
+        };
+        let kept = servers.iter().find(|(id, _)| Some(id) == keep.as_ref());
+        if let (Some((id, created)), Some(new)) = (kept, &mut operation.new) {
+            new.vm = Some(id.clone());
+            new.created = Some(*created);
+        }
+        operation.search = Some(operation.step);
+        operation.twins = servers
+            .iter()
+            .filter(|(id, _)| Some(id) != keep.as_ref())
+            .map(|(id, created)| VmRef {
+                id: id.clone(),
+                created: *created,
+                operation: Some(operation.id),
+            })
+            .collect();
+        if !operation.twins.is_empty() {
+            let tries = operation.tries;
+            let operation = self.enter(operation, Step::DropTwin);
+            return Operation { tries, ..operation };
+        }
+        if kept.is_some() {
+            return self.one_found(operation, servers.len(), complete);
+        }
+        if !complete || self.still_shown(&operation) {
+            operation.none_found = None;
+            return self.again_without_end(operation, None);
+        }
+        self.none_found(operation)
+    }
+
+    /// The VM to keep: the one that has joined, else the one that is known, else the oldest.
+    fn first_of(&self, operation: &Operation, servers: &[(VmId, Timestamp)]) -> Option<VmId> {
+        let new = operation.new.as_ref()?;
+        let joined = match self.seen.node(&new.node) {
+            Sight::There(node) => node.vm.as_ref(),
+            Sight::Unknown | Sight::Gone { .. } => None,
+        };
+        [joined, new.vm.as_ref()]
+            .into_iter()
+            .flatten()
+            .find_map(|id| servers.iter().find(|(found, _)| found == id))
+            .or_else(|| {
+                servers
+                    .iter()
+                    .min_by_key(|(id, created)| (*created, id.clone()))
+            })
+            .map(|(id, _)| id.clone())
+    }
+
+    /// Just the one to keep was found.
+    fn one_found(&self, mut operation: Operation, count: usize, complete: bool) -> Operation {
+        if complete && count >= operation.creates as usize {
+            // Every VM that was asked for is accounted for.
+            operation.doubt = None;
+        }
+        match operation.step {
+            Step::Search => self.enter(operation, Step::WaitActive),
+            _ if complete => self.pass(operation),
+            _ => self.again_without_end(operation, None),
+        }
+    }
+
+    /// A whole listing shows none. After a doubtful creation it takes two of them, after the
+    /// time to settle, to believe it.
+    fn none_found(&self, mut operation: Operation) -> Operation {
+        let here = self.context.here();
+        let limits = self.context.limits;
+        let settles = operation
+            .doubt
+            .map(|since| limits.settle.saturating_sub(since.until(here)))
+            .unwrap_or_default();
+        if !settles.is_zero() {
+            operation.none_found = None;
+            return self.paused(operation, settles);
+        }
+        let waits = match operation.none_found {
+            _ if operation.doubt.is_none() => Duration::ZERO,
+            Some(first) => limits.settle_again.saturating_sub(first.until(here)),
+            None => {
+                operation.none_found = Some(here);
+                limits.settle_again
+            }
+        };
+        if !waits.is_zero() {
+            return self.paused(operation, waits);
+        }
+        match operation.step {
+            Step::Search if operation.creates >= CREATES_MAX => self.give_up(
+                operation,
+                "the VM never appeared, however often it was asked for",
+            ),
+            // With a new token: were the lost VM still to come, it could not join.
+            Step::Search => self.enter(operation, Step::CreateToken),
+            Step::Tally if !self.is_bound(&operation) => self.give_up(operation, "the VM is gone"),
+            _ => {
+                operation.creates = 0;
+                self.pass(operation)
+            }
+        }
+    }
+
+    /// Whether the poll still shows the VM that the search did not find.
+    fn still_shown(&self, operation: &Operation) -> bool {
+        let vm = operation.new.as_ref().and_then(|new| new.vm.as_ref());
+        matches!(
+            vm.map(|vm| self.seen.server(vm)),
+            Some(Sight::There(server)) if server.status != crate::event::ServerStatus::Deleted
+                && server.metadata.get(mark::OPERATION) == Some(&operation.id.to_string())
+        )
+    }
+
+    /// One twin is deleted: on to the next, or back to the search that looks whether it is
+    /// gone.
+    fn dropped(&self, mut operation: Operation) -> Operation {
+        if !operation.twins.is_empty() {
+            operation.twins.remove(0);
+        }
+        let step = match operation.search {
+            Some(search) if operation.twins.is_empty() => search,
+            _ => Step::DropTwin,
+        };
+        let tries = operation.tries;
+        let operation = self.enter(operation, step);
+        self.again_without_end(Operation { tries, ..operation }, None)
+    }
+}
+
+fn wait(length: Duration, what: &'static str, context: &Context<'_>) -> Next {
+    Next::Wait {
+        until: context.now.mono.plus(length),
+        what,
+    }
+}

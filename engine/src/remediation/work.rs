@@ -1,0 +1,354 @@
+//! What the steps do and what they watch for: the functions that the table names.
+//!
+//! Each looks at the operation and at what is observed, and changes nothing.
+
+use std::time::Duration;
+
+use super::{Context, Machine, Operation, Seen, Sight, marks};
+use crate::action::{ActionKind, NodeRef};
+use crate::decision::Rung;
+use crate::event::{NodeView, Ready, ServerStatus, ServerView};
+use crate::remediation::OperationKind;
+
+/// A sign of life counts as back only this long after a reboot was asked for.
+///
+/// One heartbeat interval: a node that still talks goes on talking for a moment after its
+/// reboot was accepted, and that is no proof of anything.
+const BACK_MARGIN: Duration = Duration::from_secs(10);
+
+/// What a step looks at.
+pub(super) struct View<'a> {
+    pub operation: &'a Operation,
+    pub seen: &'a dyn Seen,
+    pub context: &'a Context<'a>,
+}
+
+/// What an acting step wants done.
+pub(super) enum Job {
+    /// This.
+    Do(ActionKind),
+    /// Nothing: it is so already.
+    Skip,
+    /// Something it needs has not been observed yet.
+    NotYet(&'static str),
+    /// It must not be done, for this reason.
+    No(String),
+}
+
+/// What a watching step sees.
+pub(super) enum Test {
+    /// It has come.
+    Yes,
+    /// Not yet.
+    NotYet,
+    /// It will not come, for this reason.
+    Failed(String),
+}
+
+impl<'a> View<'a> {
+    fn server_of(&self, machine: Option<&Machine>) -> Sight<'a, ServerView> {
+        machine
+            .and_then(|machine| machine.vm.as_ref())
+            .map_or(Sight::Unknown, |vm| self.seen.server(vm))
+    }
+
+    fn node_of(&self, machine: Option<&Machine>) -> Sight<'a, NodeView> {
+        machine.map_or(Sight::Unknown, |machine| self.seen.node(&machine.node))
+    }
+
+    fn old(&self) -> Option<&'a Machine> {
+        self.operation.old.as_ref()
+    }
+
+    fn new(&self) -> Option<&'a Machine> {
+        self.operation.new.as_ref()
+    }
+
+    /// Whether the machine's kubelet renewed its lease so lately that it must be running.
+    fn lease_is_fresh(&self, machine: Option<&Machine>) -> bool {
+        machine
+            .and_then(|machine| self.seen.lease(&machine.node))
+            .is_some_and(|renewed| {
+                self.context.now.mono.since(renewed.mono) < self.context.limits.lease_grace
+            })
+    }
+
+    /// The new node, if it is Ready on the new VM.
+    fn serving(&self) -> bool {
+        let vm = self.new().and_then(|machine| machine.vm.as_ref());
+        match self.node_of(self.new()) {
+            Sight::There(node) => {
+                node.ready == Ready::True && vm.is_some() && node.vm.as_ref() == vm
+            }
+            Sight::Unknown | Sight::Gone { .. } => false,
+        }
+    }
+
+    /// Does `act` to the old node, if it is still the one that was decided on.
+    fn on_old_node(&self, act: impl FnOnce(NodeRef) -> ActionKind) -> Job {
+        let Some(old) = self.old() else {
+            return Job::Skip;
+        };
+        match (self.node_of(Some(old)), old.node_ref()) {
+            (Sight::Gone { .. }, _) => Job::Skip,
+            (Sight::There(node), Some(pinned)) if node.uid != pinned.uid => Job::No(format!(
+                "another node has joined under the name `{}`",
+                old.node
+            )),
+            (_, Some(pinned)) => Job::Do(act(pinned)),
+            (_, None) => Job::NotYet("the node to be observed"),
+        }
+    }
+
+    /// Does `act` to the old VM, once its generation is known.
+    fn on_old_vm(&self, act: impl FnOnce(crate::action::VmRef) -> ActionKind) -> Job {
+        match self.old().and_then(Machine::vm_ref) {
+            Some(vm) => Job::Do(act(vm)),
+            None => Job::NotYet("the VM to be observed"),
+        }
+    }
+}
+
+pub(super) fn create_token(view: &View<'_>) -> Job {
+    match view.new() {
+        Some(new) => Job::Do(ActionKind::CreateToken {
+            node: new.node.clone(),
+            ttl: view.context.limits.token_ttl,
+        }),
+        None => Job::Skip,
+    }
+}
+
+pub(super) fn delete_token(_: &View<'_>) -> Job {
+    Job::Do(ActionKind::DeleteToken)
+}
+
+pub(super) fn create_server(view: &View<'_>) -> Job {
+    let Some(new) = view.new() else {
+        return Job::Skip;
+    };
+    if let Sight::There(_) = view.node_of(Some(new)) {
+        // A second VM under the name would take the Node over without a word.
+        return Job::No(format!(
+            "a node named `{}` is in the cluster already",
+            new.node
+        ));
+    }
+    Job::Do(ActionKind::CreateServer {
+        node: new.node.clone(),
+        metadata: marks(view.operation, view.context),
+    })
+}
+
+pub(super) fn find(_: &View<'_>) -> Job {
+    Job::Do(ActionKind::FindServer)
+}
+
+pub(super) fn drop_twin(view: &View<'_>) -> Job {
+    match view.operation.twins.first() {
+        Some(twin) => Job::Do(ActionKind::DeleteServer { vm: twin.clone() }),
+        None => Job::Skip,
+    }
+}
+
+pub(super) fn label(view: &View<'_>) -> Job {
+    match view.new().and_then(Machine::node_ref) {
+        Some(node) => Job::Do(ActionKind::LabelNode {
+            node,
+            labels: view.context.pool.labels.clone(),
+        }),
+        None => Job::NotYet("the node to be observed"),
+    }
+}
+
+pub(super) fn cordon(view: &View<'_>) -> Job {
+    match view.node_of(view.old()) {
+        // Someone else's cordon: it serves as well, and is not ours to take off.
+        Sight::There(node) if node.unschedulable && !view.operation.cordoned => Job::Skip,
+        _ => view.on_old_node(|node| ActionKind::Cordon { node }),
+    }
+}
+
+pub(super) fn uncordon(view: &View<'_>) -> Job {
+    match view.on_old_node(|node| ActionKind::Uncordon { node }) {
+        // Another node under the name has no cordon of ours.
+        Job::No(_) => Job::Skip,
+        job => job,
+    }
+}
+
+pub(super) fn drain(view: &View<'_>) -> Job {
+    view.on_old_node(|node| ActionKind::Drain { node })
+}
+
+pub(super) fn delete_server(view: &View<'_>) -> Job {
+    let serves = view.operation.kind == OperationKind::Heal(Rung::Replace)
+        && view.context.pool.kubernetes
+        && !view.operation.fenced_first;
+    if serves && !view.operation.committed && !view.serving() {
+        // INVARIANT: one that still serves goes only when the new one serves.
+        return Job::NotYet("the new node to be Ready");
+    }
+    view.on_old_vm(|vm| ActionKind::DeleteServer { vm })
+}
+
+pub(super) fn delete_node(view: &View<'_>) -> Job {
+    match view.on_old_node(|node| ActionKind::DeleteNode { node }) {
+        // The one that was decided on is gone.
+        Job::No(_) => Job::Skip,
+        job => job,
+    }
+}
+
+pub(super) fn undo_node(view: &View<'_>) -> Job {
+    let Some(new) = view.new().filter(|_| view.operation.creates_vm()) else {
+        return Job::Skip;
+    };
+    match view.node_of(Some(new)) {
+        Sight::There(node) if view.operation.sent && is_own(new, node) => {
+            Job::Do(ActionKind::DeleteNode {
+                node: NodeRef {
+                    name: node.name.clone(),
+                    uid: node.uid.clone(),
+                },
+            })
+        }
+        Sight::There(_) | Sight::Gone { .. } => Job::Skip,
+        Sight::Unknown => Job::NotYet("the nodes to be listed"),
+    }
+}
+
+/// Whether the node of the new machine's name came of this operation.
+fn is_own(new: &Machine, node: &NodeView) -> bool {
+    match &new.uid {
+        Some(uid) => *uid == node.uid,
+        None => new.vm.is_some() && node.vm == new.vm,
+    }
+}
+
+pub(super) fn reboot_soft(view: &View<'_>) -> Job {
+    view.on_old_vm(|vm| ActionKind::RebootServer { vm, hard: false })
+}
+
+pub(super) fn reboot_hard(view: &View<'_>) -> Job {
+    view.on_old_vm(|vm| ActionKind::RebootServer { vm, hard: true })
+}
+
+pub(super) fn stop_server(view: &View<'_>) -> Job {
+    view.on_old_vm(|vm| ActionKind::StopServer { vm })
+}
+
+pub(super) fn rebuild_server(view: &View<'_>) -> Job {
+    let Some(new) = view.new() else {
+        return Job::Skip;
+    };
+    if let Sight::There(server) = view.server_of(Some(new))
+        && view.operation.tries > 0
+        && matches!(server.status, ServerStatus::Rebuild | ServerStatus::Active)
+    {
+        // It was confirmed off: an attempt of unknown outcome has come through.
+        return Job::Skip;
+    }
+    match new.vm_ref() {
+        Some(vm) => Job::Do(ActionKind::RebuildServer {
+            vm,
+            node: new.node.clone(),
+            metadata: marks(view.operation, view.context),
+        }),
+        None => Job::NotYet("the VM to be observed"),
+    }
+}
+
+/// Never comes: the step lasts until its deadline.
+pub(super) fn never(_: &View<'_>) -> Test {
+    Test::NotYet
+}
+
+pub(super) fn is_active(view: &View<'_>) -> Test {
+    match view.server_of(view.new()) {
+        Sight::There(server) => match &server.status {
+            ServerStatus::Active if !server.addresses.is_empty() => Test::Yes,
+            ServerStatus::Error => Test::Failed(format!(
+                "the VM is in ERROR: {}",
+                server.fault.as_deref().unwrap_or("no fault was given")
+            )),
+            ServerStatus::Deleted => Test::Failed("the VM was deleted".to_owned()),
+            _ => Test::NotYet,
+        },
+        Sight::Gone { asked } if is_since(view, asked) => Test::Failed("the VM is gone".to_owned()),
+        Sight::Gone { .. } | Sight::Unknown => Test::NotYet,
+    }
+}
+
+pub(super) fn has_joined(view: &View<'_>) -> Test {
+    let active = is_active(view);
+    if let Test::Failed(_) = active {
+        return active;
+    }
+    let (Some(new), Sight::There(node)) = (view.new(), view.node_of(view.new())) else {
+        return Test::NotYet;
+    };
+    let former = view.old().and_then(|old| old.uid.as_ref());
+    if former == Some(&node.uid) {
+        // The Node of the VM before its rebuild, not yet seen to be deleted.
+        return Test::NotYet;
+    }
+    match &node.vm {
+        Some(vm) if Some(vm) != new.vm.as_ref() => {
+            Test::Failed(format!("the node `{}` runs on another VM", new.node))
+        }
+        Some(_) if node.ready == Ready::True => Test::Yes,
+        _ => Test::NotYet,
+    }
+}
+
+pub(super) fn is_gone(view: &View<'_>) -> Test {
+    if view.lease_is_fresh(view.old()) {
+        // Whoever renews it runs: a 404 is then a lie, and the Node stays.
+        return Test::NotYet;
+    }
+    match view.server_of(view.old()) {
+        Sight::Gone { asked } if is_since(view, asked) => Test::Yes,
+        Sight::There(server) if server.status == ServerStatus::Deleted => Test::Yes,
+        _ => Test::NotYet,
+    }
+}
+
+pub(super) fn is_off(view: &View<'_>) -> Test {
+    match view.server_of(view.old()) {
+        Sight::There(server)
+            if server.status == ServerStatus::Shutoff && server.task_state.is_none() =>
+        {
+            Test::Yes
+        }
+        _ if view.operation.creates_vm() => is_gone(view),
+        // A rebuild needs the VM that it rebuilds.
+        Sight::Gone { asked } if is_since(view, asked) => Test::Failed("the VM is gone".to_owned()),
+        _ => Test::NotYet,
+    }
+}
+
+pub(super) fn is_back(view: &View<'_>) -> Test {
+    let Some(old) = view.old() else {
+        return Test::NotYet;
+    };
+    let heard = view.seen.heard(&old.node).is_some_and(|heard| {
+        view.operation.step_began.until(view.context.moment(heard)) >= BACK_MARGIN
+    });
+    let ready = !view.context.pool.kubernetes
+        || matches!(view.node_of(Some(old)), Sight::There(node) if node.ready == Ready::True);
+    match view.server_of(Some(old)) {
+        Sight::There(server) if heard && ready && server.status == ServerStatus::Active => {
+            Test::Yes
+        }
+        Sight::Gone { asked } if is_since(view, asked) => Test::Failed("the VM is gone".to_owned()),
+        _ => Test::NotYet,
+    }
+}
+
+/// Whether something was asked for after the step began.
+fn is_since(view: &View<'_>, asked: crate::time::Now) -> bool {
+    view.operation
+        .step_began
+        .is_before(view.context.moment(asked))
+}
