@@ -3,6 +3,24 @@
 //! An executor carries out what the engine decided, and looks at what really exists. Each
 //! mutating call goes through the [`Gate`]: no client method that mutates can be called
 //! without the [`Pass`] that only a gate gives.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `services.rs` | routes an action to the cloud or to the cluster |
+//! | `dry_run.rs` | looks, and calls nothing that changes anything |
+//! | `in_hand.rs` | one action under way: its gate, its deadline, whether anything was sent |
+//! | `openstack/` | Keystone and Nova |
+//! | `user_data.rs` | what a new machine is told at its first boot |
+//! | `vault.rs` | the secret halves of join tokens, in memory only |
+//! | `redact.rs` | takes secrets out of what the other side says |
+
+mod dry_run;
+mod in_hand;
+pub mod openstack;
+mod redact;
+mod services;
+mod user_data;
+mod vault;
 
 use std::sync::Arc;
 
@@ -11,6 +29,39 @@ use rhizome_engine::action::{Action, ActionResult, Failure};
 use rhizome_engine::event::{Observation, SourceReport};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+pub use dry_run::DryRun;
+pub use services::Services;
+pub use user_data::{Facts, JoinOptions, KUBEADM_JOIN, MAX_ENCODED, TemplateError, UserData};
+pub use vault::{JoinToken, TokenVault};
+
+/// Makes ring the process's one TLS provider. First line of `main` and of tests that use TLS.
+///
+/// Without it the first client panics as soon as a second provider is compiled in.
+pub fn install_crypto_provider() {
+    // An error says that one is installed already, which is all that is wanted.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Why a client could not be set up from the configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A file named in the configuration cannot be read.
+    #[error("cannot read `{path}`: check that it exists and that this user may read it")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A value in the configuration cannot be used.
+    #[error("{0}")]
+    Value(String),
+    /// The template of the user data is not sound.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+}
 
 /// Carries out actions on one service, and observes it.
 #[async_trait]

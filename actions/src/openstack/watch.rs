@@ -1,0 +1,135 @@
+//! The poll: lists our servers, says how well they can be seen, and asks by id for those that
+//! are no longer in the list.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rhizome_engine::action::{Failure, FailureKind};
+use rhizome_engine::event::{Observation, SourceName, SourceReport};
+use rhizome_engine::names::VmId;
+use rhizome_engine::time::Monotonic;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::Openstack;
+use super::client::Trace;
+use super::protocol::ServerBody;
+use crate::Seen;
+
+/// Servers asked for by id in one poll. More that go missing at once are an incomplete list
+/// rather than so many deletions; they are asked for in the polls after.
+const MAX_ASKED: usize = 20;
+/// A source is to be reported on at least this often.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+impl Openstack {
+    /// Lists until `stop`, or until nobody listens.
+    pub(super) async fn poll(&self, out: mpsc::Sender<Seen>, stop: CancellationToken) {
+        let interval = self.options.poll.min(REPORT_EVERY);
+        let mut known: BTreeSet<VmId> = BTreeSet::new();
+        let mut last_whole: Monotonic = self.clock.now().mono;
+        let mut was_flowing = true;
+        loop {
+            let (seen, trouble) = self.look_once(&mut known).await;
+            let now = self.clock.now().mono;
+            if trouble.is_empty() {
+                last_whole = now;
+            }
+            let flowing = trouble.is_empty();
+            match (was_flowing, flowing) {
+                (true, false) => tracing::warn!(%trouble, "openstack cannot be seen well"),
+                (false, true) => tracing::info!("openstack is seen again"),
+                _ => {}
+            }
+            was_flowing = flowing;
+            let report = SourceReport {
+                source: SourceName::Openstack,
+                flowing,
+                lag: now.since(last_whole),
+                refilled: true,
+                trouble,
+            };
+            for seen in seen
+                .into_iter()
+                .map(Seen::Observation)
+                .chain([Seen::Source(report)])
+            {
+                tokio::select! {
+                    sent = out.send(seen) => if sent.is_err() { return },
+                    () = stop.cancelled() => return,
+                }
+            }
+            tokio::select! {
+                () = self.clock.sleep(interval) => {}
+                () = self.nudge.notified() => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// One listing, and by id what is missing from it.
+    async fn look_once(&self, known: &mut BTreeSet<VmId>) -> (Vec<Observation>, String) {
+        let trace = Trace::new();
+        let (listing, trouble) = match self.listing(&trace).await {
+            Ok(listed) => listed,
+            Err(failure) => return (Vec::new(), failure.message),
+        };
+        let listed: BTreeSet<VmId> = match &listing {
+            Observation::Servers { servers, .. } => {
+                servers.iter().map(|server| server.id.clone()).collect()
+            }
+            _ => BTreeSet::new(),
+        };
+        let touched: Vec<VmId> = self
+            .touched
+            .iter()
+            .map(|entry| entry.key().clone())
+            .collect();
+        let missing: BTreeSet<VmId> = known
+            .iter()
+            .chain(&touched)
+            .filter(|id| !listed.contains(*id))
+            .cloned()
+            .collect();
+        let mut seen = vec![listing];
+        for id in missing.iter().take(MAX_ASKED) {
+            match self.nova.server(id, &trace).await {
+                Err(Failure {
+                    kind: FailureKind::NotFound,
+                    ..
+                }) => {
+                    known.remove(id);
+                    self.touched.remove(id);
+                    seen.push(Observation::ServerGone(id.clone()));
+                }
+                // No longer ours by its marks, or in a down cell: the engine sees what it is.
+                Ok(server) => seen.push(Observation::Server(server.view())),
+                Err(failure) => tracing::debug!(vm = %id, error = %failure, "cannot ask for it"),
+            }
+        }
+        known.extend(listed);
+        (seen, trouble)
+    }
+
+    /// All our servers, and what is wrong with the listing.
+    pub(super) async fn listing(&self, trace: &Trace) -> Result<(Observation, String), Failure> {
+        let at = self.clock.now().wall;
+        let listing = self.nova.servers(trace).await?;
+        let complete = listing.complete();
+        let trouble = listing.troubles.join("; ");
+        let servers = listing
+            .servers
+            .into_iter()
+            .filter(|server| server.ours(&self.options.cluster))
+            .map(ServerBody::view)
+            .collect();
+        Ok((
+            Observation::Servers {
+                at,
+                complete,
+                servers,
+            },
+            trouble,
+        ))
+    }
+}

@@ -1,0 +1,277 @@
+//! What a new machine is told at its first boot: a template filled in, encoded and measured.
+//!
+//! The delimiters are `<{ }>`, `<% %>` and `<# #>`, so that cloud-init's own `{{ }}` reaches
+//! the machine as it is. The result holds a join token and is a secret from here on.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, UndefinedBehavior, context};
+use rhizome_engine::action::{Failure, FailureKind};
+use rhizome_engine::names::{NodeName, OperationId, PoolName};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::vault::JoinToken;
+
+/// The longest user data that Nova takes, in encoded characters (`nova/api/openstack/compute/
+/// schemas/servers.py`; one more is a 400).
+pub const MAX_ENCODED: usize = 65_535;
+
+/// The template that is shipped: `kubeadm join` with the machine's own token.
+pub const KUBEADM_JOIN: &str = include_str!("../templates/kubeadm-join.yaml");
+
+const NAME: &str = "user-data";
+
+/// Where and how new machines join.
+#[derive(Debug, Clone, Default)]
+pub struct JoinOptions {
+    /// The API server as the machines reach it: `host:port`.
+    pub endpoint: String,
+    /// Pins of the cluster's CA: `sha256:` and the hash of its public key.
+    pub ca_cert_hashes: Vec<String>,
+}
+
+/// What a template is filled in with.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// The machine's name, and its node's.
+    pub node: &'a NodeName,
+    /// Its pool.
+    pub pool: &'a PoolName,
+    /// The operation that makes it.
+    pub operation: OperationId,
+    /// Its token; none for machines that are no Kubernetes nodes.
+    pub token: Option<&'a JoinToken>,
+}
+
+/// Why a template cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// It does not parse, or asks for what there is not.
+    #[error(
+        "the user-data template is wrong at line {line}: {what}; it may use `node`, `pool`, \
+         `operation`, `endpoint`, `ca_cert_hashes` and (in Kubernetes pools) `token`"
+    )]
+    Wrong {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong there.
+        what: String,
+    },
+    /// It is too long.
+    #[error(
+        "the user data would be {encoded} characters when encoded, and Nova takes at most \
+         {MAX_ENCODED}: shorten the template, or let the machine fetch the rest"
+    )]
+    TooLong {
+        /// Its length.
+        encoded: usize,
+    },
+}
+
+/// A template of user data, checked when it was loaded.
+pub struct UserData {
+    environment: Environment<'static>,
+    join: JoinOptions,
+    kubernetes: bool,
+}
+
+impl UserData {
+    /// Loads `template` and fills it in once on trial, so that a bad one is found at the start
+    /// and not when a machine is needed.
+    ///
+    /// `kubernetes` says whether the machines join a cluster, and so have a token.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`TemplateError`] with the line.
+    pub fn new(
+        template: impl Into<String>,
+        join: JoinOptions,
+        kubernetes: bool,
+    ) -> Result<Self, TemplateError> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        // Its debug output prints the values, the token among them.
+        environment.set_debug(false);
+        let syntax = SyntaxConfig::builder()
+            .block_delimiters("<%", "%>")
+            .variable_delimiters("<{", "}>")
+            .comment_delimiters("<#", "#>")
+            .keep_trailing_newline(true)
+            .build()
+            .map_err(|error| wrong(&error))?;
+        environment.set_syntax(syntax);
+        environment
+            .add_template_owned(NAME, template.into())
+            .map_err(|error| wrong(&error))?;
+        let loaded = Self {
+            environment,
+            join,
+            kubernetes,
+        };
+        let operation = OperationId {
+            journal: u32::MAX,
+            number: u64::MAX,
+        };
+        let token = JoinToken::new(operation, rhizome_engine::time::Timestamp::default());
+        loaded.fill(&Facts {
+            node: &NodeName::new("a-name-of-the-greatest-length-that-a-node-may-have".repeat(5)),
+            pool: &PoolName::new("pool"),
+            operation,
+            token: kubernetes.then_some(&token),
+        })?;
+        Ok(loaded)
+    }
+
+    /// Whether the machines join a cluster.
+    pub fn kubernetes(&self) -> bool {
+        self.kubernetes
+    }
+
+    /// The user data of one machine, in base64 as Nova wants it.
+    ///
+    /// # Errors
+    ///
+    /// `NeedsToken` if the machine has to join and its token is not at hand; `Refused` if the
+    /// template cannot be filled in.
+    pub fn render(&self, facts: &Facts<'_>) -> Result<SecretString, Failure> {
+        if self.kubernetes && facts.token.is_none() {
+            return Err(Failure::new(
+                FailureKind::NeedsToken,
+                format!(
+                    "the join token of {} is not at hand: it is made again",
+                    facts.operation
+                ),
+            ));
+        }
+        self.fill(facts)
+            .map_err(|error| Failure::new(FailureKind::Refused, error.to_string()))
+    }
+
+    fn fill(&self, facts: &Facts<'_>) -> Result<SecretString, TemplateError> {
+        let template = self
+            .environment
+            .get_template(NAME)
+            .map_err(|error| wrong(&error))?;
+        let common = context! {
+            node => facts.node.as_str(),
+            pool => facts.pool.as_str(),
+            operation => facts.operation.to_string(),
+            endpoint => self.join.endpoint.as_str(),
+            ca_cert_hashes => self.join.ca_cert_hashes.clone(),
+        };
+        let text = match facts.token {
+            Some(token) => template.render(context! {
+                token => token.text().expose_secret(),
+                ..common
+            }),
+            None => template.render(common),
+        };
+        let encoded = STANDARD.encode(text.map_err(|error| wrong(&error))?);
+        if encoded.len() > MAX_ENCODED {
+            return Err(TemplateError::TooLong {
+                encoded: encoded.len(),
+            });
+        }
+        Ok(encoded.into())
+    }
+}
+
+/// Only kind and line: the detail of an error may quote a value.
+fn wrong(error: &minijinja::Error) -> TemplateError {
+    TemplateError::Wrong {
+        line: error.line().unwrap_or(1),
+        what: error.kind().to_string(),
+    }
+}
+
+impl std::fmt::Debug for UserData {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserData")
+            .field("join", &self.join)
+            .field("kubernetes", &self.kubernetes)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_engine::time::Timestamp;
+
+    use super::*;
+
+    const OPERATION: OperationId = OperationId {
+        journal: 1,
+        number: 2,
+    };
+
+    fn join() -> JoinOptions {
+        JoinOptions {
+            endpoint: "10.0.0.10:6443".to_owned(),
+            ca_cert_hashes: vec!["sha256:ab".to_owned()],
+        }
+    }
+
+    fn plain(encoded: &SecretString) -> String {
+        String::from_utf8(STANDARD.decode(encoded.expose_secret()).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_shipped_template_joins_with_the_token_and_leaves_cloud_inits_brackets_alone() {
+        let user_data = UserData::new(KUBEADM_JOIN, join(), true).unwrap();
+        let token = JoinToken::new(OPERATION, Timestamp(10));
+        let text = plain(
+            &user_data
+                .render(&Facts {
+                    node: &"w-1".into(),
+                    pool: &"workers".into(),
+                    operation: OPERATION,
+                    token: Some(&token),
+                })
+                .unwrap(),
+        );
+        assert!(text.starts_with("## template: jinja\n#cloud-config\n"));
+        assert!(text.contains(r#"value: "openstack:///{{ v1.instance_id }}""#));
+        assert!(text.contains(r#"name: "w-1""#));
+        assert!(text.contains("        caCertHashes:\n        - \"sha256:ab\"\n    nodeReg"));
+        assert!(text.contains(&format!("token: \"{}\"", token.text().expose_secret())));
+        assert!(!text.contains("<{ node"));
+    }
+
+    #[test]
+    fn without_its_token_a_machine_of_the_cluster_gets_none_of_it() {
+        let user_data = UserData::new(KUBEADM_JOIN, join(), true).unwrap();
+        let failure = user_data
+            .render(&Facts {
+                node: &"w-1".into(),
+                pool: &"workers".into(),
+                operation: OPERATION,
+                token: None,
+            })
+            .unwrap_err();
+        assert_eq!(failure.kind, FailureKind::NeedsToken);
+    }
+
+    #[test]
+    fn a_bad_template_is_found_when_it_is_loaded() {
+        for (template, kubernetes, line) in [
+            ("a\n<{ nodee }>", true, 2),
+            ("<% if %>", true, 1),
+            // A machine outside Kubernetes has no token.
+            ("a\nb\n<{ token }>", false, 3),
+        ] {
+            let error = UserData::new(template, join(), kubernetes).unwrap_err();
+            assert!(
+                matches!(error, TemplateError::Wrong { line: at, .. } if at == line),
+                "{template}: {error}"
+            );
+        }
+        let long = "x".repeat(49_150);
+        assert!(matches!(
+            UserData::new(long, join(), false).unwrap_err(),
+            TemplateError::TooLong { encoded: 65_536 }
+        ));
+        assert!(UserData::new("x".repeat(49_149), join(), false).is_ok());
+    }
+}
