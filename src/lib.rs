@@ -3,4 +3,6 @@
 //! This is the only room that knows the others: it reads the configuration, wires connectors,
 //! engine, journal and executors together, and answers operators.
 
+pub mod config;
 pub mod journal;
+pub mod snippet;
