@@ -60,7 +60,7 @@ impl<'a> View<'a> {
         self.operation.old.as_ref()
     }
 
-    fn new(&self) -> Option<&'a Machine> {
+    fn made(&self) -> Option<&'a Machine> {
         self.operation.new.as_ref()
     }
 
@@ -75,8 +75,8 @@ impl<'a> View<'a> {
 
     /// The new node, if it is Ready on the new VM.
     fn serving(&self) -> bool {
-        let vm = self.new().and_then(|machine| machine.vm.as_ref());
-        match self.node_of(self.new()) {
+        let vm = self.made().and_then(|machine| machine.vm.as_ref());
+        match self.node_of(self.made()) {
             Sight::There(node) => {
                 node.ready == Ready::True && vm.is_some() && node.vm.as_ref() == vm
             }
@@ -110,7 +110,7 @@ impl<'a> View<'a> {
 }
 
 pub(super) fn create_token(view: &View<'_>) -> Job {
-    match view.new() {
+    match view.made() {
         Some(new) => Job::Do(ActionKind::CreateToken {
             node: new.node.clone(),
             ttl: view.context.limits.token_ttl,
@@ -124,7 +124,7 @@ pub(super) fn delete_token(_: &View<'_>) -> Job {
 }
 
 pub(super) fn create_server(view: &View<'_>) -> Job {
-    let Some(new) = view.new() else {
+    let Some(new) = view.made() else {
         return Job::Skip;
     };
     if let Sight::There(_) = view.node_of(Some(new)) {
@@ -152,7 +152,7 @@ pub(super) fn drop_twin(view: &View<'_>) -> Job {
 }
 
 pub(super) fn label(view: &View<'_>) -> Job {
-    match view.new().and_then(Machine::node_ref) {
+    match view.made().and_then(Machine::node_ref) {
         Some(node) => Job::Do(ActionKind::LabelNode {
             node,
             labels: view.context.pool.labels.clone(),
@@ -201,7 +201,7 @@ pub(super) fn delete_node(view: &View<'_>) -> Job {
 }
 
 pub(super) fn undo_node(view: &View<'_>) -> Job {
-    let Some(new) = view.new().filter(|_| view.operation.creates_vm()) else {
+    let Some(new) = view.made().filter(|_| view.operation.creates_vm()) else {
         return Job::Skip;
     };
     match view.node_of(Some(new)) {
@@ -239,7 +239,7 @@ pub(super) fn stop_server(view: &View<'_>) -> Job {
 }
 
 pub(super) fn rebuild_server(view: &View<'_>) -> Job {
-    let Some(new) = view.new() else {
+    let Some(new) = view.made() else {
         return Job::Skip;
     };
     if let Sight::There(server) = view.server_of(Some(new))
@@ -265,7 +265,7 @@ pub(super) fn never(_: &View<'_>) -> Test {
 }
 
 pub(super) fn is_active(view: &View<'_>) -> Test {
-    match view.server_of(view.new()) {
+    match view.server_of(view.made()) {
         Sight::There(server) => match &server.status {
             ServerStatus::Active if !server.addresses.is_empty() => Test::Yes,
             ServerStatus::Error => Test::Failed(format!(
@@ -285,7 +285,7 @@ pub(super) fn has_joined(view: &View<'_>) -> Test {
     if let Test::Failed(_) = active {
         return active;
     }
-    let (Some(new), Sight::There(node)) = (view.new(), view.node_of(view.new())) else {
+    let (Some(new), Sight::There(node)) = (view.made(), view.node_of(view.made())) else {
         return Test::NotYet;
     };
     let former = view.old().and_then(|old| old.uid.as_ref());
