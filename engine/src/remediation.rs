@@ -19,6 +19,8 @@
 
 mod advance;
 mod table;
+#[cfg(test)]
+mod tests;
 mod work;
 
 use std::collections::BTreeMap;

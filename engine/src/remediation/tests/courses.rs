@@ -1,0 +1,173 @@
+//! The courses when the world does as it should, and when its machines do not.
+
+use super::world::Troubles;
+use super::*;
+
+/// The calls of each case when nothing fails, in their order.
+const CALLS: &[(Case, &str)] = &[
+    (
+        Case::Add,
+        "create_token create_server label_node delete_token",
+    ),
+    (Case::AddPlain, "create_server"),
+    (Case::Remove, "cordon drain delete_server delete_node"),
+    (Case::RemovePlain, "delete_server"),
+    (Case::Reboot, "reboot_server"),
+    (Case::RebootPlain, "reboot_server"),
+    (
+        Case::Rebuild,
+        "stop_server delete_node create_token rebuild_server label_node delete_token",
+    ),
+    (Case::RebuildPlain, "stop_server rebuild_server"),
+    (
+        Case::ReplaceFenced,
+        "stop_server create_token create_server label_node delete_token delete_server delete_node",
+    ),
+    (
+        Case::ReplaceFencedPlain,
+        "stop_server create_server delete_server",
+    ),
+    (
+        Case::ReplaceServing,
+        "create_token create_server label_node delete_token cordon drain delete_server delete_node",
+    ),
+    (Case::ReplaceServingPlain, "create_server delete_server"),
+];
+
+#[test]
+fn each_course_makes_these_calls_and_no_other() {
+    for (case, calls) in CALLS {
+        let mut run = Run::new(*case);
+        let ending = run.run(|_, _| Fault::None);
+        assert_eq!(ending, Ending::Done, "{case:?}");
+        assert_eq!(run.world.calls.join(" "), *calls, "{case:?}");
+        run.assert_clean(&ending);
+    }
+    assert_eq!(CALLS.len(), CASES.len());
+}
+
+#[test]
+fn machines_that_misbehave_lead_to_these_ends() {
+    let none = Troubles::default();
+    let error = Troubles {
+        error: true,
+        ..none
+    };
+    let build = Troubles {
+        build_for_ever: true,
+        ..none
+    };
+    let no_join = Troubles {
+        no_join: true,
+        ..none
+    };
+    let blocked = Troubles {
+        blocked: true,
+        ..none
+    };
+    let no_stop = Troubles {
+        no_stop: true,
+        ..none
+    };
+    let stuck = Troubles {
+        stuck_deletes: 3,
+        ..none
+    };
+    let rows = [
+        (
+            "a VM in ERROR",
+            Case::Add,
+            error,
+            "failed: the VM is in ERROR: No valid host was found. ",
+        ),
+        (
+            "BUILD for ever",
+            Case::Add,
+            build,
+            "failed: step wait_active took too long",
+        ),
+        (
+            "it never joins",
+            Case::Add,
+            no_join,
+            "failed: step wait_join took too long",
+        ),
+        (
+            "a plain VM in ERROR",
+            Case::AddPlain,
+            error,
+            "failed: the VM is in ERROR: No valid host was found. ",
+        ),
+        (
+            "a budget in the way",
+            Case::Remove,
+            blocked,
+            "cancelled: budget `db` allows none",
+        ),
+        ("deletes that stick", Case::Remove, stuck, "done"),
+        (
+            "deletes that stick in undo",
+            Case::Add,
+            Troubles {
+                no_join: true,
+                ..stuck
+            },
+            "failed: step wait_join took too long",
+        ),
+        (
+            "a dead host cannot be fenced",
+            Case::ReplaceFenced,
+            no_stop,
+            "failed: step wait_off took too long",
+        ),
+        (
+            "the new one fails",
+            Case::ReplaceFenced,
+            error,
+            "failed: the VM is in ERROR: No valid host was found. ",
+        ),
+        (
+            "the old one cannot be drained",
+            Case::ReplaceServing,
+            blocked,
+            "failed: budget `db` allows none",
+        ),
+        (
+            "a rebuild in ERROR",
+            Case::Rebuild,
+            error,
+            "failed: the VM is in ERROR: No valid host was found. ",
+        ),
+        (
+            "a hard reboot helps",
+            Case::Reboot,
+            Troubles {
+                needs_hard: true,
+                ..none
+            },
+            "done",
+        ),
+        (
+            "no reboot helps",
+            Case::Reboot,
+            Troubles {
+                reboot_useless: true,
+                ..none
+            },
+            "failed: step wait_back_hard took too long",
+        ),
+    ];
+    for (name, case, troubles, wanted) in rows {
+        let mut run = Run::new(case);
+        run.world.troubles = troubles;
+        let ending = run.run(|_, _| Fault::None);
+        let text = match &ending {
+            Ending::Done => "done".to_owned(),
+            Ending::Failed(why) => format!("failed: {why}"),
+            Ending::Cancelled(why) => format!("cancelled: {why}"),
+            Ending::Dry => "dry".to_owned(),
+        };
+        assert_eq!(text, wanted, "{name}");
+        run.assert_clean(&ending);
+    }
+}

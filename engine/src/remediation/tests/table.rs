@@ -1,0 +1,1 @@
+//! What each step does about each kind of failure, row by row.

@@ -1,0 +1,603 @@
+//! A tiny world for the tests: a cloud, a cluster and their ledger, on virtual time.
+//!
+//! It knows none of the step machine's rules. It does what it is asked, late and badly if a
+//! fault says so, and fails the test at once when something is asked that may never be.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::super::{Machine, Seen, Sight};
+use crate::action::{Action, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark};
+use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView};
+use crate::names::{NodeName, OperationId, VmId};
+use crate::time::{Monotonic, Now, Timestamp};
+
+/// How long the world's own processes take.
+pub(super) const BUILD: Duration = Duration::from_secs(20);
+const JOIN: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_secs(10);
+const SHORT: Duration = Duration::from_secs(5);
+
+/// What is wrong with one call.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Fault {
+    /// Nothing.
+    None,
+    /// It fails like this, and nothing happened.
+    Fail(FailureKind),
+    /// It is done; the answer is lost.
+    AnswerLost,
+    /// It is not done; the answer is lost.
+    NeverSent,
+    /// The answer is lost; it is done this much later.
+    Late(Duration),
+    /// It is done twice, as if the wire had repeated it.
+    Twice,
+}
+
+/// What is wrong with the world as a whole.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Troubles {
+    /// New VMs end in ERROR.
+    pub error: bool,
+    /// New VMs stay in BUILD for ever.
+    pub build_for_ever: bool,
+    /// New VMs never join.
+    pub no_join: bool,
+    /// A pod's budget never lets it go.
+    pub blocked: bool,
+    /// VMs cannot be stopped (their host is dead).
+    pub no_stop: bool,
+    /// Only a hard reboot helps.
+    pub needs_hard: bool,
+    /// No reboot helps.
+    pub reboot_useless: bool,
+    /// Deleting a VM ends in ERROR this often before it works.
+    pub stuck_deletes: u32,
+}
+
+#[derive(Debug, Clone)]
+struct Server {
+    view: ServerView,
+    /// The token in its user data.
+    token: Option<u64>,
+    /// What it becomes, and when.
+    becomes: Option<(Monotonic, Becomes)>,
+    /// When it joins, if it can.
+    joins: Option<Monotonic>,
+    /// Whether its guest works.
+    alive: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Becomes {
+    Active,
+    Alive,
+    Off,
+    Error,
+    Gone,
+}
+
+pub(super) struct World {
+    pub clock: Monotonic,
+    /// When the running epoch began, on `clock`: its own monotonic clock starts there.
+    pub epoch_began: Monotonic,
+    pub troubles: Troubles,
+    /// Every call that came in, as `name` or `name:what`.
+    pub calls: Vec<String>,
+    pub nodes: BTreeMap<NodeName, NodeView>,
+    pub drained: BTreeSet<NodeName>,
+    kubernetes: bool,
+    operation: OperationId,
+    old: Option<VmId>,
+    servers: BTreeMap<VmId, Server>,
+    token: Option<u64>,
+    made: u64,
+    late: Vec<(Monotonic, Action)>,
+    /// What the poll saw last, and when.
+    shown: Option<(Monotonic, BTreeMap<VmId, ServerView>)>,
+    leases: BTreeMap<NodeName, Monotonic>,
+    heard: BTreeMap<NodeName, Monotonic>,
+}
+
+impl World {
+    pub(super) fn new(operation: OperationId, kubernetes: bool) -> Self {
+        let mut world = Self {
+            clock: Monotonic(1_000_000),
+            epoch_began: Monotonic(900_000),
+            troubles: Troubles::default(),
+            calls: Vec::new(),
+            nodes: BTreeMap::new(),
+            drained: BTreeSet::new(),
+            kubernetes,
+            operation,
+            old: None,
+            servers: BTreeMap::new(),
+            token: None,
+            made: 0,
+            late: Vec::new(),
+            shown: None,
+            leases: BTreeMap::new(),
+            heard: BTreeMap::new(),
+        };
+        world.member("bystander", true);
+        world
+    }
+
+    /// Puts a machine of another operation into the world.
+    pub(super) fn member(&mut self, name: &str, alive: bool) -> Machine {
+        let other = OperationId {
+            journal: 7,
+            number: 1,
+        };
+        let marks = BTreeMap::from([(mark::OPERATION.to_owned(), other.to_string())]);
+        let id = self.make(name, marks, None);
+        let created = {
+            let server = self.servers.get_mut(&id).unwrap();
+            server.view.status = ServerStatus::Active;
+            server.view.addresses = vec!["10.0.0.9".to_owned()];
+            server.becomes = None;
+            server.joins = None;
+            server.alive = alive;
+            server.view.created
+        };
+        if self.kubernetes {
+            self.join(&id);
+        }
+        let node = NodeName::new(name);
+        if !alive && let Some(view) = self.nodes.get_mut(&node) {
+            view.ready = Ready::Unknown;
+        }
+        Machine {
+            uid: self.nodes.get(&node).map(|view| view.uid.clone()),
+            node,
+            vm: Some(id),
+            created: Some(created),
+            operation: Some(other),
+        }
+    }
+
+    /// This is the operation's old machine: it may be touched.
+    pub(super) fn hand_over(&mut self, old: &Machine) {
+        self.old = old.vm.clone();
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now {
+            wall: Timestamp(1_700_000_000_000 + i64::try_from(self.clock.0).unwrap()),
+            mono: Monotonic(self.clock.0 - self.epoch_began.0),
+        }
+    }
+
+    fn in_epoch(&self, at: Monotonic) -> Option<Now> {
+        (at >= self.epoch_began).then(|| Now {
+            wall: Timestamp(1_700_000_000_000 + i64::try_from(at.0).unwrap()),
+            mono: Monotonic(at.0 - self.epoch_began.0),
+        })
+    }
+
+    /// The program starts again: it has seen nothing yet.
+    pub(super) fn restart(&mut self) {
+        self.epoch_began = self.clock;
+        self.shown = None;
+    }
+
+    /// Lets time pass.
+    pub(super) fn tick(&mut self, by: Duration) {
+        self.clock = self.clock.plus(by);
+        let clock = self.clock;
+        let due: Vec<Action> = self
+            .late
+            .iter()
+            .filter(|(at, _)| *at <= clock)
+            .map(|(_, action)| action.clone())
+            .collect();
+        self.late.retain(|(at, _)| *at > clock);
+        for action in due {
+            let _ = self.carry_out(&action);
+        }
+        for id in self.servers.keys().cloned().collect::<Vec<_>>() {
+            self.grow(&id);
+        }
+        self.check();
+        let polled = self.shown.as_ref().map(|(at, _)| *at);
+        if polled.is_none_or(|at| clock.since(at) >= POLL) {
+            let views = self.servers.iter();
+            let views = views.map(|(id, server)| (id.clone(), server.view.clone()));
+            self.shown = Some((clock, views.collect()));
+        }
+    }
+
+    fn grow(&mut self, id: &VmId) {
+        let clock = self.clock;
+        let server = self.servers.get_mut(id).unwrap();
+        if let Some((at, becomes)) = server.becomes
+            && at <= clock
+        {
+            server.becomes = None;
+            match becomes {
+                Becomes::Active => {
+                    server.view.status = ServerStatus::Active;
+                    server.view.addresses = vec!["10.0.0.5".to_owned()];
+                    server.alive = true;
+                    server.joins = Some(clock.plus(JOIN));
+                }
+                Becomes::Alive => {
+                    server.view.status = ServerStatus::Active;
+                    server.alive = true;
+                }
+                Becomes::Off => {
+                    server.view.status = ServerStatus::Shutoff;
+                    server.view.task_state = None;
+                    server.alive = false;
+                }
+                Becomes::Error => {
+                    server.view.status = ServerStatus::Error;
+                    server.view.fault = Some("No valid host was found. ".to_owned());
+                }
+                Becomes::Gone => {
+                    self.servers.remove(id);
+                }
+            }
+        }
+        let Some(server) = self.servers.get(id).cloned() else {
+            self.silence(id);
+            return;
+        };
+        if server.joins.is_some_and(|at| at <= clock) {
+            self.servers.get_mut(id).unwrap().joins = None;
+            let name = NodeName::new(&server.view.name);
+            let may = !self.kubernetes
+                || (server.token.is_some()
+                    && server.token == self.token
+                    && !self.nodes.contains_key(&name));
+            if may && !self.troubles.no_join {
+                self.join(id);
+            }
+        }
+        if server.alive {
+            self.speak(id, &server.view.name);
+        } else {
+            self.silence(id);
+        }
+    }
+
+    fn speak(&mut self, id: &VmId, name: &str) {
+        let name = NodeName::new(name);
+        if !self.kubernetes {
+            self.heard.insert(name, self.clock);
+        } else if let Some(node) = self.nodes.get_mut(&name)
+            && node.vm.as_ref() == Some(id)
+        {
+            node.ready = Ready::True;
+            self.leases.insert(name.clone(), self.clock);
+            self.heard.insert(name, self.clock);
+        }
+    }
+
+    fn silence(&mut self, id: &VmId) {
+        for node in self.nodes.values_mut() {
+            if node.vm.as_ref() == Some(id) {
+                node.ready = Ready::Unknown;
+            }
+        }
+    }
+
+    fn join(&mut self, id: &VmId) {
+        if !self.kubernetes {
+            return;
+        }
+        self.made += 1;
+        let name = NodeName::new(&self.servers[id].view.name);
+        let node = NodeView {
+            name: name.clone(),
+            uid: format!("uid-{}", self.made),
+            vm: Some(id.clone()),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            created: self.now().wall,
+            ready: Ready::True,
+            ready_since: self.now().wall,
+            unschedulable: false,
+            control_plane: false,
+            allocatable: Requests::default(),
+        };
+        self.drained.remove(&name);
+        self.nodes.insert(name, node);
+    }
+
+    fn make(&mut self, name: &str, metadata: BTreeMap<String, String>, token: Option<u64>) -> VmId {
+        self.made += 1;
+        let id = VmId::new(format!("vm-{}", self.made));
+        let becomes = if self.troubles.error {
+            Some(Becomes::Error)
+        } else {
+            (!self.troubles.build_for_ever).then_some(Becomes::Active)
+        };
+        let server = Server {
+            view: ServerView {
+                id: id.clone(),
+                name: name.to_owned(),
+                status: ServerStatus::Build,
+                task_state: None,
+                created: self.now().wall,
+                metadata,
+                addresses: Vec::new(),
+                fault: None,
+                zone: None,
+                host_id: None,
+            },
+            token,
+            becomes: becomes.map(|becomes| (self.clock.plus(BUILD), becomes)),
+            joins: None,
+            alive: false,
+        };
+        self.servers.insert(id.clone(), server);
+        id
+    }
+
+    /// Carries an action out, with its fault.
+    pub(super) fn call(&mut self, action: &Action, fault: Fault) -> ActionResult {
+        self.calls.push(action.kind.name().to_owned());
+        let lost = || Err(Failure::new(FailureKind::Unknown, "the answer was lost"));
+        match fault {
+            Fault::None => self.carry_out(action),
+            Fault::Fail(kind) => Err(Failure::new(kind, "the test says so")),
+            Fault::AnswerLost => {
+                let _ = self.carry_out(action);
+                lost()
+            }
+            Fault::NeverSent => lost(),
+            Fault::Late(by) => {
+                self.late.push((self.clock.plus(by), action.clone()));
+                lost()
+            }
+            Fault::Twice => {
+                // The wire repeats only what may be repeated: a POST of a VM never is.
+                if !matches!(action.kind, ActionKind::CreateServer { .. }) {
+                    let _ = self.carry_out(action);
+                }
+                self.carry_out(action)
+            }
+        }
+    }
+
+    fn carry_out(&mut self, action: &Action) -> ActionResult {
+        match &action.kind {
+            ActionKind::CreateToken { .. } => {
+                self.made += 1;
+                self.token = Some(self.made);
+                Ok(Done::Accepted)
+            }
+            ActionKind::DeleteToken => {
+                self.token = None;
+                Ok(Done::Accepted)
+            }
+            ActionKind::CreateServer { node, metadata } => {
+                if self.kubernetes && self.token.is_none() {
+                    return Err(Failure::new(FailureKind::NeedsToken, "no token"));
+                }
+                let vm = self.make(node.as_str(), metadata.clone(), self.token);
+                Ok(Done::Created { vm })
+            }
+            ActionKind::FindServer => Ok(Done::Found {
+                servers: self
+                    .marked()
+                    .map(|server| (server.view.id.clone(), server.view.created))
+                    .collect(),
+                complete: true,
+            }),
+            ActionKind::RebootServer { vm, hard } => self.reboot(vm, *hard),
+            ActionKind::StopServer { vm } => self.stop(vm),
+            ActionKind::RebuildServer { vm, metadata, .. } => self.rebuild(vm, metadata),
+            ActionKind::DeleteServer { vm } => self.delete(vm),
+            ActionKind::Cordon { node } => self.on_node(&node.name, &node.uid, |view| {
+                view.unschedulable = true;
+            }),
+            ActionKind::Uncordon { node } => self.on_node(&node.name, &node.uid, |view| {
+                view.unschedulable = false;
+            }),
+            ActionKind::Drain { node } => self.drain(&node.name),
+            ActionKind::LabelNode { node, labels } => {
+                let labels = labels.clone();
+                self.on_node(&node.name, &node.uid, |view| view.labels.extend(labels))
+            }
+            ActionKind::DeleteNode { node } => {
+                let result = self.on_node(&node.name, &node.uid, |_| {});
+                if result.is_ok() {
+                    let vm = self.nodes[&node.name].vm.clone();
+                    let running = vm.and_then(|vm| self.servers.get(&vm));
+                    assert!(
+                        running.is_none_or(|server| server.view.status == ServerStatus::Shutoff),
+                        "a Node was deleted whose VM is neither gone nor off"
+                    );
+                    self.nodes.remove(&node.name);
+                    self.leases.remove(&node.name);
+                }
+                result
+            }
+        }
+    }
+
+    /// The VM, if it is the operation's to touch. Anything else fails the test.
+    fn owned(&mut self, vm: &VmRef) -> Result<&mut Server, Failure> {
+        let operation = self.operation.to_string();
+        let old = self.old.clone();
+        let Some(server) = self.servers.get_mut(&vm.id) else {
+            return Err(Failure::new(FailureKind::NotFound, "no such VM"));
+        };
+        let mark = server.view.metadata.get(mark::OPERATION).cloned();
+        assert!(
+            old.as_ref() == Some(&vm.id) || mark.as_ref() == Some(&operation),
+            "{} is not the operation's",
+            vm.id
+        );
+        let named = vm.operation.map(|operation| operation.to_string());
+        if server.view.created != vm.created || (mark != named && mark != Some(operation)) {
+            return Err(Failure::new(FailureKind::NotOwned, "another generation"));
+        }
+        Ok(server)
+    }
+
+    fn reboot(&mut self, vm: &VmRef, hard: bool) -> ActionResult {
+        let troubles = self.troubles;
+        let at = self.clock.plus(BUILD);
+        let server = self.owned(vm)?;
+        if !troubles.reboot_useless && (hard || !troubles.needs_hard) {
+            server.becomes = Some((at, Becomes::Alive));
+        }
+        Ok(Done::Accepted)
+    }
+
+    fn stop(&mut self, vm: &VmRef) -> ActionResult {
+        let no_stop = self.troubles.no_stop;
+        let at = self.clock.plus(SHORT);
+        let server = self.owned(vm)?;
+        if server.view.status == ServerStatus::Shutoff {
+            return Ok(Done::Already);
+        }
+        server.view.task_state = Some("powering-off".to_owned());
+        server.becomes = (!no_stop).then_some((at, Becomes::Off));
+        Ok(Done::Accepted)
+    }
+
+    fn rebuild(&mut self, vm: &VmRef, metadata: &BTreeMap<String, String>) -> ActionResult {
+        if self.kubernetes && self.token.is_none() {
+            return Err(Failure::new(FailureKind::NeedsToken, "no token"));
+        }
+        let token = self.token;
+        let at = self.clock.plus(BUILD);
+        let error = self.troubles.error;
+        let server = self.owned(vm)?;
+        server.view.metadata = metadata.clone();
+        server.view.status = ServerStatus::Rebuild;
+        server.token = token;
+        server.joins = None;
+        let becomes = if error {
+            Becomes::Error
+        } else {
+            Becomes::Active
+        };
+        server.becomes = Some((at, becomes));
+        Ok(Done::Accepted)
+    }
+
+    fn delete(&mut self, vm: &VmRef) -> ActionResult {
+        let at = self.clock.plus(SHORT);
+        let stuck = self.troubles.stuck_deletes > 0;
+        let server = self.owned(vm)?;
+        server.becomes = Some((at, if stuck { Becomes::Error } else { Becomes::Gone }));
+        let name = NodeName::new(&server.view.name);
+        let served = server.alive && self.old.as_ref() == Some(&vm.id);
+        self.troubles.stuck_deletes = self.troubles.stuck_deletes.saturating_sub(1);
+        assert!(
+            !(self.kubernetes && served) || self.drained.contains(&name),
+            "a VM that served was deleted with its pods"
+        );
+        Ok(Done::Accepted)
+    }
+
+    fn drain(&mut self, name: &NodeName) -> ActionResult {
+        let Some(node) = self.nodes.get(name) else {
+            return Err(Failure::new(FailureKind::NotFound, "no such node"));
+        };
+        assert!(node.unschedulable, "drained without a cordon");
+        if self.troubles.blocked {
+            return Err(Failure::new(
+                FailureKind::Blocked,
+                "budget `db` allows none",
+            ));
+        }
+        self.drained.insert(name.clone());
+        Ok(Done::Drained { evicted: 3 })
+    }
+
+    fn on_node(
+        &mut self,
+        name: &NodeName,
+        uid: &str,
+        act: impl FnOnce(&mut NodeView),
+    ) -> ActionResult {
+        match self.nodes.get_mut(name) {
+            None => Err(Failure::new(FailureKind::NotFound, "no such node")),
+            Some(node) if node.uid != uid => {
+                Err(Failure::new(FailureKind::NotOwned, "another node"))
+            }
+            Some(node) => {
+                act(node);
+                Ok(Done::Accepted)
+            }
+        }
+    }
+
+    fn marked(&self) -> impl Iterator<Item = &Server> {
+        let operation = self.operation.to_string();
+        self.servers
+            .values()
+            .filter(move |server| server.view.metadata.get(mark::OPERATION) == Some(&operation))
+    }
+
+    /// What must hold at every instant.
+    fn check(&self) {
+        let joined = self.marked().filter(|server| {
+            self.nodes
+                .values()
+                .any(|node| node.vm.as_ref() == Some(&server.view.id))
+        });
+        assert!(joined.count() <= 1, "two VMs of one operation have joined");
+        let bystander = &self.servers[&VmId::new("vm-1")];
+        assert_eq!(bystander.view.status, ServerStatus::Active);
+    }
+
+    // What the tests ask about the end.
+
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// VMs that carry the operation's mark.
+    pub(super) fn made_vms(&self) -> Vec<VmId> {
+        self.marked().map(|server| server.view.id.clone()).collect()
+    }
+
+    pub(super) fn has_vm(&self, id: &VmId) -> bool {
+        self.servers.contains_key(id)
+    }
+
+    pub(super) fn is_off(&self, id: &VmId) -> bool {
+        self.servers[id].view.status == ServerStatus::Shutoff
+    }
+
+    pub(super) fn settled(&self) -> bool {
+        self.late.is_empty() && self.servers.values().all(|server| server.becomes.is_none())
+    }
+}
+
+impl Seen for World {
+    fn server(&self, id: &VmId) -> Sight<'_, ServerView> {
+        let Some((at, shown)) = &self.shown else {
+            return Sight::Unknown;
+        };
+        match (shown.get(id), self.in_epoch(*at)) {
+            (Some(view), _) => Sight::There(view),
+            (None, Some(asked)) => Sight::Gone { asked },
+            (None, None) => Sight::Unknown,
+        }
+    }
+
+    fn node(&self, name: &NodeName) -> Sight<'_, NodeView> {
+        match self.nodes.get(name) {
+            Some(view) => Sight::There(view),
+            None if self.shown.is_some() => Sight::Gone { asked: self.now() },
+            None => Sight::Unknown,
+        }
+    }
+
+    fn heard(&self, node: &NodeName) -> Option<Now> {
+        self.in_epoch(*self.heard.get(node)?)
+    }
+
+    fn lease(&self, node: &NodeName) -> Option<Now> {
+        self.in_epoch(*self.leases.get(node)?)
+    }
+}
