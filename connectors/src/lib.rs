@@ -1,7 +1,7 @@
 //! The world to events: what agents, alerting and the operator's cluster say becomes input
 //! to the engine.
 //!
-//! The walk of a sample here: `kafka` or `http` receives bytes, `decode` makes records of
+//! The walk of a sample here: `kafka` or `http` receives bytes, [`decode`] makes records of
 //! them, [`delivery`] carries batches of records to the engine's thread over a bounded
 //! channel. What cannot be read is counted and kept in `deadletter`. `alerts` takes the
 //! webhooks of Alertmanager and Grafana. `auth` and `listen` stand in front of everything
@@ -9,6 +9,7 @@
 //!
 //! Nothing here decides anything, and nothing here acts.
 
+pub mod decode;
 pub mod delivery;
 
 pub use delivery::{Ack, Acknowledge, Delivery, Inlet, Outlet, Position};
