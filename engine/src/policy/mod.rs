@@ -4,6 +4,23 @@
 //! native expression tree, which Rust evaluates. The body is Rhai and runs when the condition
 //! has held. A policy can only propose.
 
+mod body;
+mod draft;
+mod error;
+mod host;
+mod lexer;
+mod load;
+mod operators;
+mod profile;
+mod program;
+mod run;
+mod scan;
+mod tree;
+mod vocabulary;
+
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +28,10 @@ use crate::decision::{Evidence, Rung};
 use crate::event::Alert;
 use crate::names::{NodeName, PoolName, RuleId};
 use crate::window::{MetricSlot, Reading, Stat, WindowPlan};
+
+use load::{Asked, Loaded};
+
+pub use error::{Finding, PolicyError};
 
 /// One policy file as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,7 +120,8 @@ pub struct Rule {
     pub hold: Duration,
     /// Quiet time after it acted, per pool.
     pub cooldown: Duration,
-    /// Whether Rust evaluates the condition without entering Rhai.
+    /// Whether Rust evaluates the condition without entering Rhai. Else it is a closure, for
+    /// [`PolicySet::run_condition`].
     pub native: bool,
 }
 
@@ -157,76 +179,120 @@ pub enum BodyAsk {
     },
 }
 
-/// What is wrong with a policy, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}:{column}: {message}")]
-pub struct PolicyError {
-    /// The file.
-    pub file: String,
-    /// From 1; 0 if not known.
-    pub line: usize,
-    /// From 1; 0 if not known.
-    pub column: usize,
-    /// In words: what, and what to do.
-    pub message: String,
+/// Asked now and then while a script runs; ends it by saying so.
+///
+/// It lives as long as the scripts that it may end, so it cannot borrow: the engine's thread
+/// hands in a deadline, replay one that never comes.
+#[derive(Clone)]
+pub struct Interrupt(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Interrupt {
+    /// Ends a script once `is_due` says so.
+    pub fn new(is_due: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(is_due))
+    }
+
+    /// Never ends a script; the limit on operations does.
+    pub fn never() -> Self {
+        Self::new(|| false)
+    }
+
+    fn is_due(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Interrupt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Interrupt")
+    }
 }
 
 /// The rules of all policy files, loaded together.
 #[derive(Debug, Default)]
 pub struct PolicySet {
-    rules: Vec<Rule>,
-    signals: Vec<Signal>,
-    plan: WindowPlan,
-    hash: String,
+    loaded: Loaded,
 }
 
 impl PolicySet {
     /// Runs the top level of each file once and takes the rules it registers.
     ///
+    /// The caller's thread needs a stack of 16 MiB: the limits on scripts are made for it.
+    ///
     /// # Errors
     ///
     /// Returns every error of every file; then nothing of it is taken.
     pub fn load(files: &[SourceFile]) -> Result<Self, Vec<PolicyError>> {
-        let _ = files;
-        Ok(Self::default())
+        load::load(files).map(|loaded| Self { loaded })
     }
 
     /// The rules, in the order of files and lines.
     pub fn rules(&self) -> &[Rule] {
-        &self.rules
+        &self.loaded.rules
     }
 
-    /// Every signal that a condition reads, each once.
+    /// Every signal that a condition or a body reads, each once.
     pub fn signals(&self) -> &[Signal] {
-        &self.signals
+        &self.loaded.signals
     }
 
     /// The windows to keep.
     pub fn plan(&self) -> &WindowPlan {
-        &self.plan
+        &self.loaded.plan
     }
 
     /// SHA-256 of names and texts, in hex.
     pub fn hash(&self) -> &str {
-        &self.hash
+        &self.loaded.hash
     }
 
-    /// Evaluates the condition of rule number `rule`.
+    /// Evaluates the condition of rule number `rule`, without allocating or entering Rhai.
+    ///
+    /// An alert rule has no condition: true. A rule that is not [`Rule::native`] is unknown
+    /// here; [`PolicySet::run_condition`] asks its closure.
     pub fn verdict<R: SignalReader>(&self, rule: usize, reader: &mut R) -> Verdict {
-        let _ = (rule, reader);
-        Verdict::Unknown
+        match self.loaded.parts.get(rule).map(|parts| &parts.asked) {
+            Some(Asked::Native(program)) => program.verdict(&self.loaded.signals, reader),
+            Some(Asked::Always) => Verdict::True,
+            Some(Asked::Closure(_)) | None => Verdict::Unknown,
+        }
     }
 
-    /// The values that the condition of rule number `rule` sees.
+    /// The values that the condition of rule number `rule` sees, in the order of its text; of a
+    /// closure, the windows that it may read.
     pub fn evidence<R: SignalReader>(&self, rule: usize, reader: &mut R) -> Evidence {
-        let _ = (rule, reader);
-        Evidence::default()
+        match self.loaded.parts.get(rule).map(|parts| &parts.asked) {
+            Some(Asked::Native(program)) => program.evidence(&self.loaded.signals, reader),
+            Some(Asked::Closure(script)) => run::evidence(&self.loaded, script, reader),
+            Some(Asked::Always) | None => Evidence::default(),
+        }
+    }
+
+    /// Evaluates any rule's condition, by its closure if it has one.
+    ///
+    /// # Errors
+    ///
+    /// Returns where the closure failed or was ended; a value that is missing is no error and
+    /// makes it unknown.
+    pub fn run_condition<R: SignalReader>(
+        &self,
+        rule: usize,
+        subject: &Subject,
+        reader: &mut R,
+        interrupt: &Interrupt,
+    ) -> Result<Verdict, PolicyError> {
+        match self.loaded.parts.get(rule).map(|parts| &parts.asked) {
+            Some(Asked::Closure(_)) => {
+                run::condition(&self.loaded, rule, subject, reader, interrupt)
+            }
+            _ => Ok(self.verdict(rule, reader)),
+        }
     }
 
     /// Runs the body of rule number `rule`; without a body, what its kind does by itself.
     ///
     /// `interrupt` is asked now and then and ends the script when it says so; replay hands in
-    /// one that never does.
+    /// [`Interrupt::never`].
     ///
     /// # Errors
     ///
@@ -236,9 +302,23 @@ impl PolicySet {
         rule: usize,
         subject: &Subject,
         reader: &mut R,
-        interrupt: &dyn Fn() -> bool,
+        interrupt: &Interrupt,
     ) -> Result<Vec<BodyAsk>, PolicyError> {
-        let _ = (rule, subject, reader, interrupt);
-        Ok(Vec::new())
+        run::body(&self.loaded, rule, subject, reader, interrupt)
+    }
+
+    /// Takes what scripts printed since it was last taken: capped lines, without control
+    /// characters.
+    pub fn take_printed(&self) -> Vec<String> {
+        let scripts = self.loaded.scripts.as_ref();
+        scripts.map_or_else(Vec::new, |scripts| {
+            std::mem::take(&mut scripts.host.state().printed)
+        })
+    }
+}
+
+impl Verdict {
+    fn of(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
     }
 }
