@@ -220,9 +220,15 @@ fn covered(values: &Values, at: Position, metric: &str, window: &str) -> Result<
 fn register_target(engine: &mut Engine) {
     engine.register_fn(
         "target",
-        |context: Context<'_>, pool: &mut PoolHandle, metric: Text, window: Text, wanted: Dynamic| {
+        |context: Context<'_>,
+         pool: &mut PoolHandle,
+         metric: Text,
+         window: Text,
+         wanted: Dynamic| {
             let at = context.call_position();
-            let mean = pool.values.value(at, ("mean", Stat::Mean), &metric, &window)?;
+            let mean = pool
+                .values
+                .value(at, ("mean", Stat::Mean), &metric, &window)?;
             let wanted = amount(at, &wanted, "the value wanted per node")?;
             target(&pool.facts, pool.direction, mean, wanted).map_err(|why| raise(why, at))
         },
@@ -241,7 +247,9 @@ pub(super) fn target(
     wanted: f64,
 ) -> Result<i64, String> {
     if wanted <= 0.0 {
-        return Err(format!("`{wanted}` cannot be reached: write a value above zero"));
+        return Err(format!(
+            "`{wanted}` cannot be reached: write a value above zero"
+        ));
     }
     if mean < 0.0 {
         return Err(format!("a mean of {mean} is no load to share out"));
@@ -267,13 +275,19 @@ fn whole(nodes: f64) -> Result<i64, String> {
     } else {
         nodes.ceil()
     };
-    #[allow(clippy::cast_possible_truncation, reason = "whole, and at most MAX_NODES")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "whole, and at most MAX_NODES"
+    )]
     Ok(rounded as i64)
 }
 
 fn amount(at: Position, value: &Dynamic, what: &str) -> Result<f64, Raised> {
     if let Ok(whole) = value.as_int() {
-        #[allow(clippy::cast_precision_loss, reason = "bounded by MAX_NODES right after")]
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "bounded by MAX_NODES right after"
+        )]
         return Ok(whole as f64);
     }
     match value.as_float() {
@@ -394,7 +408,9 @@ fn register_alerts(engine: &mut Engine) {
                     at,
                 ));
             }
-            let text = name.read_lock::<Text>().filter(|text| !text.trim().is_empty());
+            let text = name
+                .read_lock::<Text>()
+                .filter(|text| !text.trim().is_empty());
             let Some(text) = text else {
                 return Err(raise("`node` takes the name of a node, as a text", at));
             };

@@ -119,7 +119,10 @@ pub(super) fn explain(error: &EvalAltResult) -> (Position, String) {
         }
         EvalAltResult::ErrorRuntime(value, _) => {
             let text = value.clone().into_string();
-            (at, text.unwrap_or_else(|_| "the policy threw an error".to_owned()))
+            (
+                at,
+                text.unwrap_or_else(|_| "the policy threw an error".to_owned()),
+            )
         }
         EvalAltResult::ErrorParsing(parse, _) => (at, explain_parse(parse)),
         EvalAltResult::ErrorFunctionNotFound(signature, _) => {
@@ -134,9 +137,10 @@ pub(super) fn explain(error: &EvalAltResult) -> (Position, String) {
                 super::profile::MAX_OPERATIONS
             ),
         ),
-        EvalAltResult::ErrorTerminated(_, _) => {
-            (at, "the policy ran past its deadline and was ended".to_owned())
-        }
+        EvalAltResult::ErrorTerminated(_, _) => (
+            at,
+            "the policy ran past its deadline and was ended".to_owned(),
+        ),
         other => {
             let mut bare = other.to_string();
             if let Some(cut) = bare.rfind(" (line ") {

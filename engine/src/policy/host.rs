@@ -6,7 +6,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rhai::{Array, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, NativeCallContext, Position};
+use rhai::{
+    Array, Dynamic, Engine, EvalAltResult, FnPtr, ImmutableString, NativeCallContext, Position,
+};
 
 use crate::decision::Rung;
 use crate::time::parse_duration;
@@ -67,7 +69,10 @@ impl Host {
     }
 
     pub(super) fn interrupted(&self) -> bool {
-        self.state().interrupt.as_ref().is_some_and(Interrupt::is_due)
+        self.state()
+            .interrupt
+            .as_ref()
+            .is_some_and(Interrupt::is_due)
     }
 
     /// Calls `act` with the load that goes on; an error in a body, where none does.
@@ -108,7 +113,10 @@ fn register_windows(engine: &mut Engine, host: &Arc<Host>) {
         let host = Arc::clone(host);
         engine.register_fn(
             name,
-            move |context: Context<'_>, metric: Text, window: Text| -> Result<SignalValue, Raised> {
+            move |context: Context<'_>,
+                  metric: Text,
+                  window: Text|
+                  -> Result<SignalValue, Raised> {
                 let at = context.call_position();
                 host.loading(at, |loading| {
                     window_signal(loading, at, name, stat, &metric, &window)
@@ -233,7 +241,10 @@ fn register_times(engine: &mut Engine, host: &Arc<Host>) {
         let host = Arc::clone(host);
         engine.register_fn(
             name,
-            move |context: Context<'_>, rule: RuleHandle, length: Text| -> Result<RuleHandle, Raised> {
+            move |context: Context<'_>,
+                  rule: RuleHandle,
+                  length: Text|
+                  -> Result<RuleHandle, Raised> {
                 let at = context.call_position();
                 host.loading(at, |loading| {
                     let length = duration(loading, at, &length, (Duration::ZERO, LONGEST_WAIT));
@@ -266,7 +277,10 @@ fn register_conditions(engine: &mut Engine, host: &Arc<Host>) {
     let here = Arc::clone(host);
     engine.register_fn(
         "when",
-        move |context: Context<'_>, rule: RuleHandle, asked: Dynamic| -> Result<RuleHandle, Raised> {
+        move |context: Context<'_>,
+              rule: RuleHandle,
+              asked: Dynamic|
+              -> Result<RuleHandle, Raised> {
             let at = context.call_position();
             here.loading(at, |loading| {
                 if let Some(condition) = asked_for(loading, at, asked) {
@@ -279,7 +293,10 @@ fn register_conditions(engine: &mut Engine, host: &Arc<Host>) {
     let here = Arc::clone(host);
     engine.register_fn(
         "then",
-        move |context: Context<'_>, rule: RuleHandle, body: Dynamic| -> Result<RuleHandle, Raised> {
+        move |context: Context<'_>,
+              rule: RuleHandle,
+              body: Dynamic|
+              -> Result<RuleHandle, Raised> {
             let at = context.call_position();
             here.loading(at, |loading| {
                 match body.try_cast::<FnPtr>() {
@@ -306,7 +323,9 @@ fn asked_for(loading: &mut Loading, at: Position, asked: Dynamic) -> Option<Draf
     if let Some(signal) = asked.read_lock::<SignalValue>() {
         loading.used(signal.made);
         if signal.flag {
-            return Some(DraftCondition::Tree(Arc::new(Truth::Flag(Arc::clone(&signal.tree)))));
+            return Some(DraftCondition::Tree(Arc::new(Truth::Flag(Arc::clone(
+                &signal.tree,
+            )))));
         }
         loading.error(
             at,
@@ -359,7 +378,10 @@ fn set_ladder(loading: &mut Loading, at: Position, rule: RuleHandle, rungs: &[Dy
         }
     }
     if rungs.is_empty() {
-        loading.error(at, "the ladder has no rung: name one, as in `.ladder([\"replace\"])`");
+        loading.error(
+            at,
+            "the ladder has no rung: name one, as in `.ladder([\"replace\"])`",
+        );
     }
     if matches!(
         loading.kind(rule.0),
@@ -368,7 +390,10 @@ fn set_ladder(loading: &mut Loading, at: Position, rule: RuleHandle, rungs: &[Dy
         loading.error(at, "only `heal` and `on_alert` have a ladder");
     }
     if !ladder.is_sorted() {
-        loading.error(at, "the ladder goes from the gentlest: `reboot`, `rebuild`, `replace`");
+        loading.error(
+            at,
+            "the ladder goes from the gentlest: `reboot`, `rebuild`, `replace`",
+        );
     }
     if let Some(draft) = loading.draft(rule.0) {
         let before = draft.ladder.replace((ladder, at));

@@ -213,7 +213,8 @@ impl Lexer {
 
     fn number(&mut self, place: (usize, usize)) {
         self.take_while(is_word);
-        let fraction = self.peek(0) == Some('.') && self.peek(1).is_some_and(|c| c.is_ascii_digit());
+        let fraction =
+            self.peek(0) == Some('.') && self.peek(1).is_some_and(|c| c.is_ascii_digit());
         if fraction {
             self.skip(1);
             self.take_while(is_word);
@@ -282,7 +283,10 @@ mod tests {
             ("a /* b /* c */ d */ e", "a e"),
             (r#""say \"hi\"" 'x' '\''"#, r#""say \"hi\"" _ _"#),
             ("0..5 1.foo 0x1F_u", "_ . . _ _ . foo _"),
-            (r##"#"raw "x" y"# #{a: 1}"##, r##""raw \"x\" y" # { a : _ }"##),
+            (
+                r##"#"raw "x" y"# #{a: 1}"##,
+                r##""raw \"x\" y" # { a : _ }"##,
+            ),
             ("`plain`", "\"plain\""),
             ("`a ${b.c({d})} e` f", "_ b . c ( { d } ) \" e\" f"),
             ("`a ${`b ${c} d`} e` f", "_ _ c \" d\" \" e\" f"),

@@ -188,9 +188,10 @@ impl Load {
         });
         // What a broken file made and did not use would only repeat its errors.
         let broken = !errors.is_empty();
-        errors.extend(told.into_iter().filter(|(_, message)| {
-            !(broken && message.starts_with("no rule uses this"))
-        }));
+        errors.extend(
+            told.into_iter()
+                .filter(|(_, message)| !(broken && message.starts_with("no rule uses this"))),
+        );
         drafts.sort_by_key(|draft| (draft.at.line(), draft.at.position()));
         let before = self.loaded.rules.len();
         for draft in drafts {

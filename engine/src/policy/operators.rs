@@ -7,7 +7,9 @@
 use std::any::TypeId;
 use std::sync::Arc;
 
-use rhai::{Array, Blob, Dynamic, Engine, FnPtr, ImmutableString, Map, NativeCallContext, Position};
+use rhai::{
+    Array, Blob, Dynamic, Engine, FnPtr, ImmutableString, Map, NativeCallContext, Position,
+};
 
 use super::body::{AlertHandle, NodeHandle, PoolHandle};
 use super::draft::Loading;
@@ -113,7 +115,9 @@ fn unary(engine: &mut Engine, host: &Arc<Host>, name: &'static str, of: TypeId) 
                 return Err(raise(format!("`{name}` takes one operand"), at));
             };
             let only = operand(only);
-            in_load(&host, at, &[&only], |loading| apply_unary(loading, name, at, &only))
+            in_load(&host, at, &[&only], |loading| {
+                apply_unary(loading, name, at, &only)
+            })
         },
     );
 }
@@ -193,7 +197,10 @@ fn in_load(
 ) -> Result<Dynamic, Raised> {
     if !operands.iter().any(|operand| operand.is_tree()) {
         let said: Vec<String> = operands.iter().map(|operand| operand.said()).collect();
-        let hint = if operands.iter().all(|operand| matches!(operand, Operand::Bool)) {
+        let hint = if operands
+            .iter()
+            .all(|operand| matches!(operand, Operand::Bool))
+        {
             ": `and` and `or` join conditions; between bools write `&&` or `||`"
         } else {
             ": write what of it is meant, as in `pool.size`"
@@ -374,7 +381,9 @@ fn equality(name: &str, left: &Operand, right: &Operand) -> String {
         .iter()
         .any(|operand| matches!(operand, Operand::Signal(signal) if signal.flag));
     if has_condition || is_flag {
-        format!("`{name}` on a condition: write it bare, or `!` before it, and join with `and`, `or`")
+        format!(
+            "`{name}` on a condition: write it bare, or `!` before it, and join with `and`, `or`"
+        )
     } else {
         format!("`{name}` on a measured value is hardly ever true: write `<`, `<=`, `>` or `>=`")
     }

@@ -86,8 +86,14 @@ fn forbid(engine: &mut Engine) {
         ))
     }
     engine
-        .register_fn("sleep", |context: NativeCallContext, _: i64| no_sleep(&context))
-        .register_fn("sleep", |context: NativeCallContext, _: f64| no_sleep(&context))
+        .register_fn("sleep", |context: NativeCallContext, _: i64| {
+            no_sleep(&context)
+        })
+        .register_fn("sleep", |context: NativeCallContext, _: f64| {
+            no_sleep(&context)
+        })
         .register_fn("exit", |context: NativeCallContext| no_exit(&context))
-        .register_fn("exit", |context: NativeCallContext, _: Dynamic| no_exit(&context));
+        .register_fn("exit", |context: NativeCallContext, _: Dynamic| {
+            no_exit(&context)
+        });
 }

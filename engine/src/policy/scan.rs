@@ -143,9 +143,10 @@ impl Scan {
                 Ok(length) if !length.is_zero() => {
                     self.reads.push((stat, Arc::from(metric), length));
                 }
-                _ => self
-                    .errors
-                    .push((call.at, format!("`{window}` is no window: write `5m` or `90s`"))),
+                _ => self.errors.push((
+                    call.at,
+                    format!("`{window}` is no window: write `5m` or `90s`"),
+                )),
             },
             _ if has_watch => {}
             _ => self.errors.push((

@@ -81,13 +81,23 @@ fn a_condition_is_a_tree_and_missing_values_never_act() {
     let cases: [(&[(&str, f64)], Verdict); 6] = [
         (&[("Mean cpu 300", 0.8)], Verdict::True),
         (&[("Mean cpu 300", 0.7)], Verdict::Unknown),
-        (&[("Mean cpu 300", 0.7), ("UnschedulablePods", 0.0)], Verdict::False),
+        (
+            &[("Mean cpu 300", 0.7), ("UnschedulablePods", 0.0)],
+            Verdict::False,
+        ),
         (&[("UnschedulablePods", 1.0)], Verdict::True),
         (&[], Verdict::Unknown),
-        (&[("Mean cpu 300", f64::NAN), ("UnschedulablePods", 0.0)], Verdict::Unknown),
+        (
+            &[("Mean cpu 300", f64::NAN), ("UnschedulablePods", 0.0)],
+            Verdict::Unknown,
+        ),
     ];
     for (values, wanted) in cases {
-        assert_eq!(set.verdict(0, &mut Table::new(values)), wanted, "{values:?}");
+        assert_eq!(
+            set.verdict(0, &mut Table::new(values)),
+            wanted,
+            "{values:?}"
+        );
     }
 }
 
@@ -141,8 +151,14 @@ fn without_a_body_each_kind_does_its_own() {
         other => format!("{other:?}"),
     };
     let three = Subject::Pool(pool(3, 3));
-    assert_eq!(asks("scale_up(\"workers\").when(size() < 5)", &three), "to 4");
-    assert_eq!(asks("scale_down(\"workers\").when(size() > 2)", &three), "to 2");
+    assert_eq!(
+        asks("scale_up(\"workers\").when(size() < 5)", &three),
+        "to 4"
+    );
+    assert_eq!(
+        asks("scale_down(\"workers\").when(size() > 2)", &three),
+        "to 2"
+    );
     assert_eq!(
         asks(
             "heal(\"workers\").when(silent(\"60s\")).ladder([\"reboot\", \"replace\"])",

@@ -23,7 +23,10 @@ pub(super) const STATS: [(&str, Stat); 11] = [
 const USAGE: &[(&str, &str)] = &[
     ("scale_up", "scale_up(\"workers\")"),
     ("scale_down", "scale_down(\"workers\")"),
-    ("heal", "heal(\"workers\"), and of a node in a body node.heal(\"why\")"),
+    (
+        "heal",
+        "heal(\"workers\"), and of a node in a body node.heal(\"why\")",
+    ),
     ("on_alert", "on_alert(\"NodeDiskFailing\")"),
     ("watch", "watch(\"cpu\", \"5m\")"),
     ("when", ".when(mean(\"cpu\", \"5m\") > 0.75)"),
@@ -52,8 +55,26 @@ const USAGE: &[(&str, &str)] = &[
 
 /// Rhai's keywords that are called like functions.
 const KEYWORDS: &[&str] = &[
-    "print", "debug", "type_of", "Fn", "call", "curry", "is_shared", "is_def_var", "is_def_fn",
-    "and", "or", "if", "while", "for", "in", "switch", "return", "throw", "catch", "until",
+    "print",
+    "debug",
+    "type_of",
+    "Fn",
+    "call",
+    "curry",
+    "is_shared",
+    "is_def_var",
+    "is_def_fn",
+    "and",
+    "or",
+    "if",
+    "while",
+    "for",
+    "in",
+    "switch",
+    "return",
+    "throw",
+    "catch",
+    "until",
 ];
 
 /// How a function of the host is written, if `name` is one.
