@@ -372,7 +372,10 @@ fn a_snapshot_fits_another_plan_and_names_what_is_wrong() {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the figure is asked for, not only that it is kept")]
+#[expect(
+    clippy::print_stdout,
+    reason = "the figure is asked for, not only that it is kept"
+)]
 fn a_node_takes_less_than_1_250_bytes() {
     let minutes = |list: &[u64]| {
         list.iter()
