@@ -5,4 +5,5 @@
 
 pub mod config;
 pub mod journal;
+pub mod scenario;
 pub mod snippet;

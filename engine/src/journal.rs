@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, ActionKey, ActionResult};
-use crate::decision::{Decision, Refusal, Rung};
+use crate::decision::{Decision, Origin, Refusal, Rung};
 use crate::event::{Target, Wish};
 use crate::names::{NodeName, OperationId, PoolName, RuleId};
 use crate::remediation::Operation;
@@ -73,6 +73,8 @@ pub enum Record {
         pool: PoolName,
         /// How many.
         size: u32,
+        /// Who wants it so.
+        origin: Origin,
         /// When.
         at: Now,
     },
@@ -166,8 +168,8 @@ pub struct State {
     /// Intents without an outcome yet.
     #[serde(with = "pairs")]
     pub open: BTreeMap<ActionKey, Action>,
-    /// Desired sizes.
-    pub desired: BTreeMap<PoolName, u32>,
+    /// Desired sizes, and who wants them so.
+    pub desired: BTreeMap<PoolName, (u32, Origin)>,
     /// When each rule last acted on each pool.
     #[serde(with = "pairs")]
     pub cooldowns: BTreeMap<(RuleId, PoolName), Now>,
@@ -189,6 +191,8 @@ pub struct State {
     pub removals: VecDeque<(PoolName, Now)>,
     /// VMs that we know as ours, with the operation that made each.
     pub owned: BTreeMap<crate::names::VmId, OperationId>,
+    /// Names that were given to a node once, newest last: a name is never used twice.
+    pub named: VecDeque<NodeName>,
     /// Keys of operators' requests already taken, the last 256.
     pub wishes: VecDeque<String>,
     /// The refusals that stand, so that one is journaled when it changes only.
@@ -197,6 +201,8 @@ pub struct State {
     /// The hash of the policies that run.
     pub policies: String,
 }
+
+mod apply;
 
 /// Maps whose keys are not text, as lists of pairs in JSON.
 mod pairs {

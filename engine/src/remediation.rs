@@ -30,7 +30,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKey, ActionKind, NodeRef, VmRef};
 use crate::decision::Rung;
-use crate::event::{NodeView, ServerView};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::settings::{Limits, PoolSettings};
 use crate::time::{Monotonic, Now, Timestamp};
@@ -238,11 +237,11 @@ pub enum Next {
 
 /// Whether a thing is there.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Sight<'a, T> {
+pub enum Sight<T> {
     /// Not known: not observed in this run, or no whole listing since its start.
     Unknown,
     /// There, as last observed.
-    There(&'a T),
+    There(T),
     /// Not there: 404 for its id, or absent from a *whole* listing.
     Gone {
         /// When the newest such listing was asked for.
@@ -253,10 +252,10 @@ pub enum Sight<'a, T> {
 /// What is observed of an operation's machines. The cluster answers.
 pub trait Seen {
     /// The VM of this id.
-    fn server(&self, id: &VmId) -> Sight<'_, ServerView>;
+    fn server(&self, id: &VmId) -> Sight<crate::cluster::Server>;
 
     /// The Node of this name.
-    fn node(&self, name: &NodeName) -> Sight<'_, NodeView>;
+    fn node(&self, name: &NodeName) -> Sight<crate::cluster::Node>;
 
     /// When a sign of life of the node's agent last came in, in this run.
     fn heard(&self, node: &NodeName) -> Option<Now>;

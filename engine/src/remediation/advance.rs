@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::table::{Course, Row, Step, Undo, Work};
 use super::work::{Job, Test, View};
 use super::{Context, Ending, Machine, Next, Operation, OperationKind, Pause, Phase, Seen, Sight};
-use crate::action::{ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark};
+use crate::action::{ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef};
 use crate::decision::Rung;
 use crate::event::Ready;
 use crate::names::VmId;
@@ -171,11 +171,11 @@ fn is_rebuilt(operation: &Operation) -> bool {
 struct Nothing;
 
 impl Seen for Nothing {
-    fn server(&self, _: &VmId) -> Sight<'_, crate::event::ServerView> {
+    fn server(&self, _: &VmId) -> Sight<crate::cluster::Server> {
         Sight::Unknown
     }
 
-    fn node(&self, _: &crate::names::NodeName) -> Sight<'_, crate::event::NodeView> {
+    fn node(&self, _: &crate::names::NodeName) -> Sight<crate::cluster::Node> {
         Sight::Unknown
     }
 
@@ -208,9 +208,7 @@ fn learn(operation: &Operation, seen: &dyn Seen) -> Option<Operation> {
 /// Whether the VM carries the mark of the operation.
 fn has_mark(machine: &Machine, operation: &Operation, seen: &dyn Seen) -> bool {
     match machine.vm.as_ref().map(|vm| seen.server(vm)) {
-        Some(Sight::There(server)) => {
-            server.metadata.get(mark::OPERATION) == Some(&operation.id.to_string())
-        }
+        Some(Sight::There(server)) => server.operation == Some(operation.id),
         _ => false,
     }
 }
@@ -599,10 +597,10 @@ impl Turn<'_> {
     fn first_of(&self, operation: &Operation, servers: &[(VmId, Timestamp)]) -> Option<VmId> {
         let new = operation.new.as_ref()?;
         let joined = match self.seen.node(&new.node) {
-            Sight::There(node) => node.vm.as_ref(),
+            Sight::There(node) => node.vm,
             Sight::Unknown | Sight::Gone { .. } => None,
         };
-        [joined, new.vm.as_ref()]
+        [joined.as_ref(), new.vm.as_ref()]
             .into_iter()
             .flatten()
             .find_map(|id| servers.iter().find(|(found, _)| found == id))
@@ -672,7 +670,7 @@ impl Turn<'_> {
         matches!(
             vm.map(|vm| self.seen.server(vm)),
             Some(Sight::There(server)) if server.status != crate::event::ServerStatus::Deleted
-                && server.metadata.get(mark::OPERATION) == Some(&operation.id.to_string())
+                && server.operation == Some(operation.id)
         )
     }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::{Context, Machine, Operation, Seen, Sight, marks};
 use crate::action::{ActionKind, NodeRef};
+use crate::cluster::Node;
 use crate::decision::Rung;
-use crate::event::{NodeView, Ready, ServerStatus, ServerView};
+use crate::event::{Ready, ServerStatus};
 use crate::remediation::OperationKind;
 
 /// A sign of life counts as back only this long after a reboot was asked for.
@@ -46,13 +47,13 @@ pub(super) enum Test {
 }
 
 impl<'a> View<'a> {
-    fn server_of(&self, machine: Option<&Machine>) -> Sight<'a, ServerView> {
+    fn server_of(&self, machine: Option<&Machine>) -> Sight<crate::cluster::Server> {
         machine
             .and_then(|machine| machine.vm.as_ref())
             .map_or(Sight::Unknown, |vm| self.seen.server(vm))
     }
 
-    fn node_of(&self, machine: Option<&Machine>) -> Sight<'a, NodeView> {
+    fn node_of(&self, machine: Option<&Machine>) -> Sight<crate::cluster::Node> {
         machine.map_or(Sight::Unknown, |machine| self.seen.node(&machine.node))
     }
 
@@ -164,7 +165,7 @@ pub(super) fn label(view: &View<'_>) -> Job {
 pub(super) fn cordon(view: &View<'_>) -> Job {
     match view.node_of(view.old()) {
         // Someone else's cordon: it serves as well, and is not ours to take off.
-        Sight::There(node) if node.unschedulable && !view.operation.cordoned => Job::Skip,
+        Sight::There(node) if node.cordoned && !view.operation.cordoned => Job::Skip,
         _ => view.on_old_node(|node| ActionKind::Cordon { node }),
     }
 }
@@ -205,10 +206,10 @@ pub(super) fn undo_node(view: &View<'_>) -> Job {
         return Job::Skip;
     };
     match view.node_of(Some(new)) {
-        Sight::There(node) if view.operation.sent && is_own(new, node) => {
+        Sight::There(node) if view.operation.sent && is_own(new, &node) => {
             Job::Do(ActionKind::DeleteNode {
                 node: NodeRef {
-                    name: node.name.clone(),
+                    name: new.node.clone(),
                     uid: node.uid.clone(),
                 },
             })
@@ -219,7 +220,7 @@ pub(super) fn undo_node(view: &View<'_>) -> Job {
 }
 
 /// Whether the node of the new machine's name came of this operation.
-fn is_own(new: &Machine, node: &NodeView) -> bool {
+fn is_own(new: &Machine, node: &Node) -> bool {
     match &new.uid {
         Some(uid) => *uid == node.uid,
         None => new.vm.is_some() && node.vm == new.vm,
@@ -267,7 +268,7 @@ pub(super) fn never(_: &View<'_>) -> Test {
 pub(super) fn is_active(view: &View<'_>) -> Test {
     match view.server_of(view.made()) {
         Sight::There(server) => match &server.status {
-            ServerStatus::Active if !server.addresses.is_empty() => Test::Yes,
+            ServerStatus::Active if server.addressed => Test::Yes,
             ServerStatus::Error => Test::Failed(format!(
                 "the VM is in ERROR: {}",
                 server.fault.as_deref().unwrap_or("no fault was given")
@@ -316,11 +317,7 @@ pub(super) fn is_gone(view: &View<'_>) -> Test {
 
 pub(super) fn is_off(view: &View<'_>) -> Test {
     match view.server_of(view.old()) {
-        Sight::There(server)
-            if server.status == ServerStatus::Shutoff && server.task_state.is_none() =>
-        {
-            Test::Yes
-        }
+        Sight::There(server) if server.status == ServerStatus::Shutoff && server.idle => Test::Yes,
         _ if view.operation.creates_vm() => is_gone(view),
         // A rebuild needs the VM that it rebuilds.
         Sight::Gone { asked } if is_since(view, asked) => Test::Failed("the VM is gone".to_owned()),

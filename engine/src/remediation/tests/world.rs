@@ -574,20 +574,20 @@ impl World {
 }
 
 impl Seen for World {
-    fn server(&self, id: &VmId) -> Sight<'_, ServerView> {
+    fn server(&self, id: &VmId) -> Sight<crate::cluster::Server> {
         let Some((at, shown)) = &self.shown else {
             return Sight::Unknown;
         };
         match (shown.get(id), self.in_epoch(*at)) {
-            (Some(view), _) => Sight::There(view),
+            (Some(view), _) => Sight::There(view.into()),
             (None, Some(asked)) => Sight::Gone { asked },
             (None, None) => Sight::Unknown,
         }
     }
 
-    fn node(&self, name: &NodeName) -> Sight<'_, NodeView> {
+    fn node(&self, name: &NodeName) -> Sight<crate::cluster::Node> {
         match self.nodes.get(name) {
-            Some(view) => Sight::There(view),
+            Some(view) => Sight::There(view.into()),
             None if self.shown.is_some() => Sight::Gone { asked: self.now() },
             None => Sight::Unknown,
         }

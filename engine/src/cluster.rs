@@ -1,0 +1,593 @@
+//! Observed state: node pools, nodes and VMs, as the last listings and watches showed them.
+//!
+//! A *member* is one name: a VM, its node, or both. It has a slot, by which the windows and
+//! the rules know it; names are looked up once per record in a map that is never iterated.
+//! Nothing is decided here. The walk goes on in `window.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+
+use crate::action::mark;
+use crate::event::{NodeView, Observation, PodView, Ready, Requests, ServerStatus, ServerView};
+use crate::names::{NodeName, OperationId, PoolName, VmId};
+use crate::settings::Settings;
+use crate::time::{Now, Timestamp};
+use crate::window::{NodeSlot, Windows};
+
+mod inventory;
+
+pub use inventory::Inventory;
+
+/// A pool's place in the engine's vectors: its rank by name in the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PoolSlot(pub u16);
+
+/// Most names without a place in the inventory that are kept for `status` to show.
+const UNKNOWN_NAMES_KEPT: usize = 32;
+
+/// Node annotations that protect a node, as users of other autoscalers set them.
+const PROTECTING_ANNOTATIONS: [&str; 2] = [
+    "cluster-autoscaler.kubernetes.io/scale-down-disabled",
+    "karpenter.sh/do-not-disrupt",
+];
+
+/// What is known of one name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Member {
+    /// The name of the node and of its VM.
+    pub name: NodeName,
+    /// Its pool, if it is in one of ours.
+    pub pool: Option<PoolSlot>,
+    /// Its VM.
+    pub server: Option<Server>,
+    /// Its node.
+    pub node: Option<Node>,
+    /// When it was first seen in this run: silence is not counted from before.
+    pub since: Now,
+}
+
+/// What matters to us of a VM.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Server {
+    /// Its id.
+    pub id: VmId,
+    /// Nova's status.
+    pub status: ServerStatus,
+    /// When it was created.
+    pub created: Timestamp,
+    /// The operation in its mark.
+    pub operation: Option<OperationId>,
+    /// Whether owner and cluster in its marks are ours.
+    pub marked: bool,
+    /// Whether it has an address.
+    pub addressed: bool,
+    /// Whether it carries the mark that forbids touching it.
+    pub protected: bool,
+    /// Whether nothing is under way on it (`task_state` is null).
+    pub idle: bool,
+    /// Failure domains.
+    pub zone: Option<Box<str>>,
+    /// Failure domains.
+    pub host: Option<Box<str>>,
+    /// What Nova says of its failure.
+    pub fault: Option<Box<str>>,
+}
+
+/// What matters to us of a node.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Its uid.
+    pub uid: String,
+    /// The VM in its provider id.
+    pub vm: Option<VmId>,
+    /// The condition `Ready`.
+    pub ready: Ready,
+    /// When that last changed, on the node's word.
+    pub ready_since: Timestamp,
+    /// Its lease, if one was seen.
+    pub renewed: Option<Timestamp>,
+    /// Whether it is cordoned.
+    pub cordoned: bool,
+    /// Whether it is of the control plane.
+    pub control_plane: bool,
+    /// Whether a label or annotation forbids touching it.
+    pub protected: bool,
+    /// What it has to give.
+    pub allocatable: Requests,
+    /// When it was created.
+    pub created: Timestamp,
+}
+
+impl Member {
+    /// Whether its node is Ready.
+    pub fn is_ready(&self) -> bool {
+        self.node
+            .as_ref()
+            .is_some_and(|node| node.ready == Ready::True)
+    }
+
+    /// Whether it serves: Ready, or a running VM in a pool outside Kubernetes.
+    pub fn serves(&self, kubernetes: bool) -> bool {
+        if kubernetes {
+            self.is_ready()
+        } else {
+            self.server
+                .as_ref()
+                .is_some_and(|server| server.status == ServerStatus::Active)
+        }
+    }
+
+    /// How long the cluster has had nothing good to say of it: the condition `Ready` false or
+    /// unknown, or the lease older than `grace`. Nothing if it is well or no node.
+    pub fn not_ready_for(&self, now: Timestamp, grace: Duration) -> Option<Duration> {
+        let node = self.node.as_ref()?;
+        let unready = (node.ready != Ready::True).then(|| now.since(node.ready_since));
+        let overdue = node
+            .renewed
+            .map(|renewed| now.since(renewed))
+            .filter(|age| *age > grace);
+        unready.max(overdue)
+    }
+}
+
+impl From<&ServerView> for Server {
+    /// What matters of it. Whose it is is for the cluster to say.
+    fn from(view: &ServerView) -> Self {
+        let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
+        Self {
+            id: view.id.clone(),
+            status: view.status.clone(),
+            created: view.created,
+            operation: view
+                .metadata
+                .get(mark::OPERATION)
+                .and_then(|text| text.parse().ok()),
+            marked: false,
+            addressed: !view.addresses.is_empty(),
+            protected: view.metadata.contains_key(mark::DO_NOT_TOUCH),
+            idle: view.task_state.is_none(),
+            zone: boxed(&view.zone),
+            host: boxed(&view.host_id),
+            fault: boxed(&view.fault),
+        }
+    }
+}
+
+impl From<&NodeView> for Node {
+    /// What matters of it. Its lease comes by another way.
+    fn from(view: &NodeView) -> Self {
+        let refuses = |key: &&str| view.annotations.get(*key).is_some_and(|set| set == "true");
+        Self {
+            uid: view.uid.clone(),
+            vm: view.vm.clone(),
+            ready: view.ready,
+            ready_since: view.ready_since,
+            renewed: None,
+            cordoned: view.unschedulable,
+            control_plane: view.control_plane,
+            protected: view.labels.contains_key(mark::DO_NOT_TOUCH)
+                || PROTECTING_ANNOTATIONS.iter().any(refuses),
+            allocatable: view.allocatable,
+            created: view.created,
+        }
+    }
+}
+
+/// Everything observed.
+#[derive(Debug)]
+pub struct Cluster {
+    name: String,
+    pools: Vec<PoolName>,
+    slots: hashbrown::HashMap<NodeName, NodeSlot, FixedState>,
+    members: Vec<Option<Member>>,
+    pool_members: Vec<Vec<NodeSlot>>,
+    vms: BTreeMap<VmId, NodeSlot>,
+    unschedulable: Vec<PodView>,
+    requests: BTreeMap<NodeName, Requests>,
+    pods_seen: bool,
+    servers: Inventory,
+    nodes: Inventory,
+    unknown: u64,
+    unknown_names: Vec<String>,
+}
+
+/// Gives out slots and takes them back: the windows', so that both always mean the same node.
+#[derive(Debug)]
+pub struct Slots<'a> {
+    /// Where the slots are.
+    pub windows: &'a mut Windows,
+    /// Slots of names that were restored from a snapshot and have not been seen yet.
+    pub kept: &'a mut BTreeMap<NodeName, NodeSlot>,
+    /// What changed, for the rules to follow.
+    pub changes: &'a mut Vec<Change>,
+}
+
+impl Slots<'_> {
+    fn give(&mut self, name: &NodeName) -> NodeSlot {
+        let slot = match self.kept.remove(name) {
+            Some(slot) => slot,
+            None => self.windows.add_node(),
+        };
+        self.changes.push(Change::Joined(slot));
+        slot
+    }
+
+    fn take(&mut self, slot: NodeSlot) {
+        self.windows.remove_node(slot);
+        self.changes.push(Change::Left(slot));
+    }
+}
+
+/// What an observation changed, for the windows and rules to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// A name got a slot.
+    Joined(NodeSlot),
+    /// A name lost its slot.
+    Left(NodeSlot),
+}
+
+impl Cluster {
+    /// Nothing observed yet.
+    pub fn new(settings: &Settings) -> Self {
+        let pools: Vec<_> = settings.pools.keys().cloned().collect();
+        Self {
+            name: settings.cluster.clone(),
+            pool_members: vec![Vec::new(); pools.len()],
+            pools,
+            slots: hashbrown::HashMap::with_hasher(FixedState::default()),
+            members: Vec::new(),
+            vms: BTreeMap::new(),
+            unschedulable: Vec::new(),
+            requests: BTreeMap::new(),
+            pods_seen: false,
+            servers: Inventory::new(&settings.limits),
+            nodes: Inventory::new(&settings.limits),
+            unknown: 0,
+            unknown_names: Vec::new(),
+        }
+    }
+
+    /// The slot of a name.
+    pub fn slot(&self, name: &str) -> Option<NodeSlot> {
+        self.slots.get(name).copied()
+    }
+
+    /// The member in a slot.
+    pub fn member(&self, slot: NodeSlot) -> Option<&Member> {
+        self.members.get(slot.0 as usize)?.as_ref()
+    }
+
+    /// The member of a name.
+    pub fn find(&self, name: &str) -> Option<&Member> {
+        self.member(self.slot(name)?)
+    }
+
+    /// The member that has this VM.
+    pub fn find_vm(&self, vm: &VmId) -> Option<&Member> {
+        self.member(*self.vms.get(vm)?)
+    }
+
+    /// All members, in slot order.
+    pub fn members(&self) -> impl Iterator<Item = (NodeSlot, &Member)> {
+        self.members
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, member)| {
+                let slot = NodeSlot(u32::try_from(slot).ok()?);
+                Some((slot, member.as_ref()?))
+            })
+    }
+
+    /// The pools, in slot order.
+    pub fn pools(&self) -> impl Iterator<Item = (PoolSlot, &PoolName)> {
+        self.pools
+            .iter()
+            .enumerate()
+            .filter_map(|(slot, name)| Some((PoolSlot(u16::try_from(slot).ok()?), name)))
+    }
+
+    /// The slot of a pool.
+    pub fn pool_slot(&self, name: &PoolName) -> Option<PoolSlot> {
+        let slot = self.pools.binary_search(name).ok()?;
+        u16::try_from(slot).ok().map(PoolSlot)
+    }
+
+    /// The name of a pool.
+    pub fn pool_name(&self, slot: PoolSlot) -> Option<&PoolName> {
+        self.pools.get(usize::from(slot.0))
+    }
+
+    /// The slots of a pool's members, in order.
+    pub fn in_pool(&self, pool: PoolSlot) -> &[NodeSlot] {
+        self.pool_members
+            .get(usize::from(pool.0))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The members of a pool, in slot order.
+    pub fn pool(&self, pool: PoolSlot) -> impl Iterator<Item = &Member> {
+        self.in_pool(pool)
+            .iter()
+            .filter_map(|slot| self.member(*slot))
+    }
+
+    /// The listing of VMs.
+    pub fn servers(&self) -> &Inventory {
+        &self.servers
+    }
+
+    /// The listing of nodes.
+    pub fn nodes(&self) -> &Inventory {
+        &self.nodes
+    }
+
+    /// Pods that wait for room.
+    pub fn unschedulable(&self) -> &[PodView] {
+        &self.unschedulable
+    }
+
+    /// What the pods on a node ask for; nothing if pods were never seen.
+    pub fn requests(&self, node: &NodeName) -> Option<Requests> {
+        self.pods_seen
+            .then(|| self.requests.get(node).copied().unwrap_or_default())
+    }
+
+    /// Records that named something outside of the inventory: how many, and some of the names.
+    pub fn unknown(&self) -> (u64, &[String]) {
+        (self.unknown, &self.unknown_names)
+    }
+
+    /// Counts a record of a name that is not in the inventory. It creates no other state.
+    pub fn count_unknown(&mut self, name: &str) {
+        self.unknown += 1;
+        if self.unknown_names.len() < UNKNOWN_NAMES_KEPT
+            && !self.unknown_names.iter().any(|known| known == name)
+        {
+            self.unknown_names.push(name.to_owned());
+        }
+    }
+
+    /// Takes in what was observed. `slots` gives a slot to each name that comes and takes it
+    /// back from each that goes.
+    ///
+    /// `removed` is how many VMs or nodes we took away ourselves since the last listing, which
+    /// a shrunken list is therefore allowed to lack.
+    pub fn observe(
+        &mut self,
+        now: Now,
+        observation: Observation,
+        removed: usize,
+        slots: &mut Slots<'_>,
+    ) {
+        match observation {
+            Observation::Servers {
+                at: _,
+                complete,
+                servers,
+            } => self.list_servers(now, complete, servers, removed, slots),
+            Observation::Server(server) => self.put_server(now, server, slots),
+            Observation::ServerGone(id) => self.drop_server(&id, slots),
+            Observation::Nodes { at: _, nodes } => self.list_nodes(now, nodes, removed, slots),
+            Observation::Node(node) => self.put_node(now, node, slots),
+            Observation::NodeGone { name, uid } => {
+                let same = |node: &Node| node.uid == uid;
+                if self
+                    .find(name.as_str())
+                    .is_some_and(|member| member.node.as_ref().is_some_and(same))
+                {
+                    self.drop_node(&name, slots);
+                }
+            }
+            Observation::Lease { node, renewed } => {
+                if let Some(node) = self.member_mut(&node).and_then(|m| m.node.as_mut()) {
+                    node.renewed = node.renewed.max(Some(renewed));
+                }
+            }
+            Observation::Pods {
+                unschedulable,
+                requests,
+            } => {
+                self.unschedulable = unschedulable;
+                self.requests = requests;
+                self.pods_seen = true;
+            }
+        }
+    }
+
+    fn list_servers(
+        &mut self,
+        now: Now,
+        complete: bool,
+        servers: Vec<ServerView>,
+        removed: usize,
+        slots: &mut Slots<'_>,
+    ) {
+        let ids: std::collections::BTreeSet<_> =
+            servers.iter().map(|server| server.id.clone()).collect();
+        let known = self.vms.len();
+        for server in servers {
+            self.put_server(now, server, slots);
+        }
+        // Not in a list is gone only if the list is whole and has not shrunk without our doing.
+        if self.servers.seen(now, complete, known, ids.len(), removed) {
+            let gone: Vec<_> = self
+                .vms
+                .keys()
+                .filter(|id| !ids.contains(*id))
+                .cloned()
+                .collect();
+            for id in gone {
+                self.drop_server(&id, slots);
+            }
+        }
+    }
+
+    fn list_nodes(
+        &mut self,
+        now: Now,
+        nodes: Vec<NodeView>,
+        removed: usize,
+        slots: &mut Slots<'_>,
+    ) {
+        let names: std::collections::BTreeSet<_> =
+            nodes.iter().map(|node| node.name.clone()).collect();
+        let listed: Vec<_> = self
+            .members()
+            .filter(|(_, member)| member.node.is_some())
+            .map(|(_, member)| member.name.clone())
+            .collect();
+        for node in nodes {
+            self.put_node(now, node, slots);
+        }
+        if self
+            .nodes
+            .seen(now, true, listed.len(), names.len(), removed)
+        {
+            for name in listed.iter().filter(|name| !names.contains(*name)) {
+                self.drop_node(name, slots);
+            }
+        }
+    }
+
+    fn put_server(&mut self, now: Now, view: ServerView, slots: &mut Slots<'_>) {
+        if view.status == ServerStatus::Deleted {
+            self.drop_server(&view.id, slots);
+            return;
+        }
+        let name = NodeName::new(&view.name);
+        let pool = self.marked_pool(&view.metadata);
+        let marked = view.metadata.get(mark::OWNER).map(String::as_str) == Some(mark::OWNER_VALUE)
+            && view.metadata.get(mark::CLUSTER) == Some(&self.name);
+        let server = Server {
+            marked,
+            ..Server::from(&view)
+        };
+        // A VM that was renamed keeps its slot: the id decides.
+        let slot = match self.vms.get(&view.id) {
+            Some(slot) => *slot,
+            None => self.join(now, name, slots),
+        };
+        self.vms.insert(view.id, slot);
+        if let Some(member) = self.at_mut(slot) {
+            member.server = Some(server);
+        }
+        if marked {
+            self.place(slot, pool);
+        }
+    }
+
+    fn put_node(&mut self, now: Now, view: NodeView, slots: &mut Slots<'_>) {
+        let pool = self.marked_pool(&view.labels);
+        let slot = self.join(now, view.name.clone(), slots);
+        let renewed = self
+            .member(slot)
+            .and_then(|member| member.node.as_ref())
+            .filter(|node| node.uid == view.uid)
+            .and_then(|node| node.renewed);
+        let node = Node {
+            renewed,
+            ..Node::from(&view)
+        };
+        let by_vm = self
+            .member(slot)
+            .and_then(|member| member.server.as_ref())
+            .is_some_and(|server| server.marked);
+        if let Some(member) = self.at_mut(slot) {
+            member.node = Some(node);
+        }
+        // The VM's metadata says which pool, else the Node's label.
+        if !by_vm {
+            self.place(slot, pool);
+        }
+    }
+
+    fn drop_server(&mut self, id: &VmId, slots: &mut Slots<'_>) {
+        if let Some(slot) = self.vms.remove(id) {
+            if let Some(member) = self.at_mut(slot) {
+                member.server = None;
+            }
+            self.leave_if_empty(slot, slots);
+        }
+    }
+
+    fn drop_node(&mut self, name: &NodeName, slots: &mut Slots<'_>) {
+        if let Some(slot) = self.slot(name.as_str()) {
+            if let Some(member) = self.at_mut(slot) {
+                member.node = None;
+            }
+            self.leave_if_empty(slot, slots);
+        }
+    }
+
+    fn marked_pool(&self, marks: &BTreeMap<String, String>) -> Option<PoolSlot> {
+        let name = marks.get(mark::POOL)?;
+        self.pool_slot(&PoolName::new(name))
+    }
+
+    fn join(&mut self, now: Now, name: NodeName, slots: &mut Slots<'_>) -> NodeSlot {
+        if let Some(slot) = self.slots.get(&name) {
+            return *slot;
+        }
+        let slot = slots.give(&name);
+        let index = slot.0 as usize;
+        if self.members.len() <= index {
+            self.members.resize_with(index + 1, || None);
+        }
+        let member = Some(Member {
+            name: name.clone(),
+            pool: None,
+            server: None,
+            node: None,
+            since: now,
+        });
+        if let Some(place) = self.members.get_mut(index) {
+            *place = member;
+        }
+        self.slots.insert(name, slot);
+        slot
+    }
+
+    fn leave_if_empty(&mut self, slot: NodeSlot, slots: &mut Slots<'_>) {
+        let empty = self
+            .member(slot)
+            .is_some_and(|member| member.server.is_none() && member.node.is_none());
+        if !empty {
+            return;
+        }
+        self.place(slot, None);
+        if let Some(member) = self.members.get_mut(slot.0 as usize).and_then(Option::take) {
+            self.slots.remove(&member.name);
+            slots.take(slot);
+        }
+    }
+
+    fn place(&mut self, slot: NodeSlot, pool: Option<PoolSlot>) {
+        let Some(member) = self.at_mut(slot) else {
+            return;
+        };
+        let before = std::mem::replace(&mut member.pool, pool);
+        if before == pool {
+            return;
+        }
+        if let Some(slots) = before.and_then(|pool| self.pool_members.get_mut(usize::from(pool.0)))
+        {
+            slots.retain(|other| *other != slot);
+        }
+        if let Some(slots) = pool.and_then(|pool| self.pool_members.get_mut(usize::from(pool.0))) {
+            let at = slots.partition_point(|other| *other < slot);
+            slots.insert(at, slot);
+        }
+    }
+
+    fn at_mut(&mut self, slot: NodeSlot) -> Option<&mut Member> {
+        self.members.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    fn member_mut(&mut self, name: &NodeName) -> Option<&mut Member> {
+        let slot = self.slot(name.as_str())?;
+        self.at_mut(slot)
+    }
+}

@@ -1,0 +1,532 @@
+//! [`Engine::step`]: the walk of a sample, in order.
+//!
+//! Everything the engine knows came as an input; everything it wants leaves in an [`Output`].
+//! It holds no clock and does no I/O: the same inputs give the same bytes out.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::action::Action;
+use crate::cluster::{Change, Cluster, PoolSlot, Slots};
+use crate::decision::{Decision, Proposal, Reason, Refusal};
+use crate::event::{Batch, Input, Observation};
+use crate::guard::{Brakes, Refused};
+use crate::journal::{Record, State};
+use crate::names::{NodeName, PoolName};
+use crate::notice::{Notice, NoticeKind};
+use crate::planner::Needs;
+use crate::policy::{PolicyError, PolicySet};
+use crate::rules::{Deadline, NoDeadline, Rules};
+use crate::settings::{PoolSettings, Settings};
+use crate::signals::Sight;
+use crate::time::{Monotonic, Now};
+use crate::window::{NodeSlot, Windows};
+
+/// How often everything that depends on the passing of time is looked at.
+///
+/// A second: holds, cooldowns and deadlines are minutes, and a pause must bite within a second.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Decisions and refusals kept in memory for `status` and `why`; the journal has them all.
+const RECENT_KEPT: usize = 512;
+
+/// What a step wants done.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// To be written to the journal, in this order, before anything else happens.
+    pub records: Vec<Record>,
+    /// To be carried out once the records are synced.
+    pub actions: Vec<Action>,
+    /// What asks for a human.
+    pub notices: Vec<Notice>,
+    /// Answers to operators' requests, by their key.
+    pub answers: Vec<(String, Answer)>,
+    /// Scripts that failed.
+    pub failures: Vec<PolicyError>,
+    /// When to step again at the latest.
+    pub wake_at: Option<Monotonic>,
+}
+
+/// What became of an operator's request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// It took effect, or is under way: this was done.
+    Granted(String),
+    /// It was not granted.
+    Refused(Reason, String),
+}
+
+/// What happened lately, for `status` and `why`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Story {
+    /// A decision.
+    Decision(Decision),
+    /// A refusal.
+    Refusal(Refusal),
+}
+
+/// Counters of the engine's own work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counters {
+    /// Records taken in.
+    pub records: u64,
+    /// Records that named nothing in the inventory.
+    pub unknown: u64,
+    /// Samples too old for the lateness bound.
+    pub late: u64,
+    /// Samples too far ahead of the clock.
+    pub future: u64,
+    /// Samples of a node, metric and time that was in already.
+    pub duplicates: u64,
+    /// Samples that came faster than once a second.
+    pub crowded: u64,
+    /// Samples that are no finite number.
+    pub refused: u64,
+    /// How often a body of a policy was entered.
+    pub bodies: u64,
+}
+
+/// What rules and guard look at. Apart from the rules, which change while they look.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) cluster: Cluster,
+    pub(crate) windows: Windows,
+    pub(crate) brakes: Brakes,
+    pub(crate) in_flight: Vec<u32>,
+}
+
+impl World {
+    pub(crate) fn sight(&self, now: Now) -> Sight<'_> {
+        Sight {
+            now,
+            cluster: &self.cluster,
+            windows: &self.windows,
+            settings: &self.settings,
+            flowing_since: self.brakes.flowing_since(&self.settings),
+            in_flight: &self.in_flight,
+        }
+    }
+}
+
+/// The engine.
+pub struct Engine {
+    pub(crate) world: World,
+    pub(crate) state: State,
+    pub(crate) rules: Rules,
+    pub(crate) needs: Vec<Needs>,
+    pub(crate) out: Output,
+    pub(crate) recent: VecDeque<Story>,
+    pub(crate) counters: Counters,
+    pub(crate) removed: usize,
+    pub(crate) owed: Option<(String, Proposal)>,
+    pub(crate) quiet: std::collections::BTreeMap<PoolName, Monotonic>,
+    kept: std::collections::BTreeMap<NodeName, NodeSlot>,
+    now: Now,
+    deadline: Box<dyn Deadline>,
+    version: String,
+    next_tick: Monotonic,
+    replan: bool,
+    touched: Vec<NodeSlot>,
+    touched_pools: Vec<bool>,
+    changes: Vec<Change>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// An engine that begins at `now` with what the journal says of the time before.
+    ///
+    /// `journal` is a number drawn once when the journal was made. The first step puts out the
+    /// record of the new epoch.
+    pub fn new(
+        settings: Settings,
+        policies: Arc<PolicySet>,
+        records: impl IntoIterator<Item = Record>,
+        journal: u32,
+        version: &str,
+        now: Now,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        let mut state = State::default();
+        for record in records {
+            state.apply(&record);
+        }
+        let pools: Vec<_> = settings.pools.keys().cloned().collect();
+        let mut engine = Self {
+            world: World {
+                cluster: Cluster::new(&settings),
+                windows: Windows::new(policies.plan(), settings.lateness),
+                brakes: Brakes::new(now),
+                in_flight: vec![0; pools.len()],
+                settings,
+            },
+            rules: Rules::new(policies, &pools),
+            needs: pools.iter().map(|_| Needs::default()).collect(),
+            touched_pools: vec![false; pools.len()],
+            out: Output::default(),
+            recent: VecDeque::new(),
+            counters: Counters::default(),
+            removed: 0,
+            owed: None,
+            quiet: std::collections::BTreeMap::new(),
+            kept: std::collections::BTreeMap::new(),
+            now,
+            deadline: Box::new(NoDeadline),
+            version: version.to_owned(),
+            next_tick: now.mono,
+            replan: false,
+            touched: Vec::new(),
+            changes: Vec::new(),
+            state,
+        };
+        let epoch = engine.state.epoch + 1;
+        engine.emit(Record::Epoch {
+            epoch,
+            journal,
+            at: now,
+            version: engine.version.clone(),
+        });
+        engine.note_policies(now);
+        engine.resume(now);
+        engine
+    }
+
+    /// Ends scripts that take too long. Without one only their limit of operations does.
+    pub fn set_deadline(&mut self, deadline: Box<dyn Deadline>) {
+        self.deadline = deadline;
+    }
+
+    /// Takes one input in at `now` and says what is to be done.
+    pub fn step(&mut self, now: Now, input: Input) -> Output {
+        self.now = now;
+        match input {
+            Input::Batch(batch) => self.batch(now, &batch),
+            Input::Observation(observation) => self.observation(now, observation),
+            Input::Alert(alert) => self.alert(now, &alert),
+            Input::Source(report) => {
+                let settings = Arc::clone(&self.world.settings);
+                self.world.brakes.report(now, &settings, report);
+            }
+            Input::Operator(request) => self.operator(now, request),
+            Input::Outcome(key, result) => self.outcome(now, key, result),
+            Input::Policies(policies) => self.policies(now, policies),
+            Input::JournalHealth(well) => self.journal_health(now, well),
+            Input::Tick => {}
+        }
+        if now.mono >= self.next_tick {
+            self.tick(now);
+        } else if self.replan {
+            self.decide(now);
+        }
+        self.out.failures = self.rules.take_failures();
+        self.counters.bodies = self.rules.bodies();
+        self.out.wake_at = Some(match self.rules.wake_at() {
+            Some(at) => at.min(self.next_tick),
+            None => self.next_tick,
+        });
+        std::mem::take(&mut self.out)
+    }
+
+    /// Takes a batch in without copying it: what a connector reads into is used again.
+    pub fn step_batch(&mut self, now: Now, batch: &Batch) -> Output {
+        self.batch(now, batch);
+        self.step(now, Input::Tick)
+    }
+
+    fn batch(&mut self, now: Now, batch: &Batch) {
+        for record in batch.records() {
+            self.counters.records += 1;
+            let Some(slot) = self.world.cluster.slot(record.node()) else {
+                self.world.cluster.count_unknown(record.node());
+                self.counters.unknown += 1;
+                continue;
+            };
+            self.take_record(now, slot, record, batch.refill);
+            if batch.refill {
+                continue;
+            }
+            self.touched.push(slot);
+        }
+        if batch.refill {
+            return;
+        }
+        let touched = std::mem::take(&mut self.touched);
+        for slot in &touched {
+            let sight = self.world.sight(now);
+            self.rules.record(sight, *slot, &*self.deadline);
+            let pool = self
+                .world
+                .cluster
+                .member(*slot)
+                .and_then(|member| member.pool);
+            if let Some(pool) = pool
+                && let Some(flag) = self.touched_pools.get_mut(usize::from(pool.0))
+            {
+                *flag = true;
+            }
+        }
+        self.touched = touched;
+        self.touched.clear();
+        self.look_at_touched_pools(now);
+        self.replan |= !self.rules.is_quiet();
+    }
+
+    fn look_at_touched_pools(&mut self, now: Now) {
+        for slot in 0..self.pool_count() {
+            let pool = PoolSlot(slot);
+            let touched = self
+                .touched_pools
+                .get(usize::from(slot))
+                .copied()
+                .unwrap_or_default();
+            let members = self.world.cluster.in_pool(pool).len();
+            if touched && self.rules.pool_is_due(pool, members, now.mono) {
+                if let Some(flag) = self.touched_pools.get_mut(usize::from(slot)) {
+                    *flag = false;
+                }
+                let sight = self.world.sight(now);
+                self.rules.look_at_pool(sight, pool, &*self.deadline);
+            }
+        }
+    }
+
+    fn observation(&mut self, now: Now, observation: Observation) {
+        let listing = matches!(
+            observation,
+            Observation::Servers { .. } | Observation::Nodes { .. }
+        );
+        let mut changes = std::mem::take(&mut self.changes);
+        let mut slots = Slots {
+            windows: &mut self.world.windows,
+            kept: &mut self.kept,
+            changes: &mut changes,
+        };
+        self.world
+            .cluster
+            .observe(now, observation, self.removed, &mut slots);
+        if listing {
+            self.removed = 0;
+        }
+        for change in changes.drain(..) {
+            match change {
+                Change::Joined(slot) => self.rules.joined(slot, now.mono),
+                Change::Left(slot) => self.rules.left(slot),
+            }
+        }
+        self.changes = changes;
+        self.count_in_flight();
+        self.drive(now);
+    }
+
+    fn alert(&mut self, now: Now, alert: &crate::event::Alert) {
+        self.world.brakes.alert(&self.world.cluster, alert);
+        if alert.firing {
+            let expiry = self.world.settings.limits.decision_expiry;
+            let sight = self.world.sight(now);
+            self.rules.alert(sight, alert, expiry, &*self.deadline);
+        }
+        self.replan = true;
+    }
+
+    fn policies(&mut self, now: Now, policies: Arc<PolicySet>) {
+        let pools: Vec<_> = self.world.settings.pools.keys().cloned().collect();
+        self.world.windows.replan(policies.plan());
+        self.rules.replace(policies, &pools, now.mono);
+        self.note_policies(now);
+    }
+
+    fn note_policies(&mut self, now: Now) {
+        let policies = self.rules.policies();
+        let widest = policies
+            .plan()
+            .metrics
+            .iter()
+            .flat_map(|(_, windows)| windows)
+            .max();
+        let widest = widest.copied().unwrap_or_default();
+        let hash = policies.hash().to_owned();
+        self.world.brakes.set_widest(widest);
+        if self.state.policies != hash {
+            self.emit(Record::Policies { hash, at: now });
+        }
+    }
+
+    fn journal_health(&mut self, now: Now, well: bool) {
+        if self.world.brakes.journal_well != well {
+            self.world.brakes.journal_well = well;
+            let text = if well {
+                "the journal can be written again"
+            } else {
+                "the journal cannot be written: nothing is acted on until it can"
+            };
+            self.notice(now, NoticeKind::Journal, !well, None, text.to_owned());
+        }
+    }
+
+    fn tick(&mut self, now: Now) {
+        self.next_tick = now.mono.plus(TICK);
+        self.update_brakes(now);
+        let sight = self.world.sight(now);
+        self.rules.timers(sight, &*self.deadline);
+        for slot in 0..self.pool_count() {
+            let sight = self.world.sight(now);
+            self.rules
+                .look_at_pool(sight, PoolSlot(slot), &*self.deadline);
+        }
+        self.decide(now);
+        self.drive(now);
+    }
+
+    pub(crate) fn decide(&mut self, now: Now) {
+        self.replan = false;
+        self.count_in_flight();
+        self.plan(now);
+    }
+
+    fn update_brakes(&mut self, now: Now) {
+        let was_flowing = self
+            .world
+            .brakes
+            .flowing_since(&self.world.settings)
+            .is_some();
+        let changes = {
+            let World {
+                settings,
+                cluster,
+                windows,
+                brakes,
+                in_flight,
+            } = &mut self.world;
+            let sight = Sight {
+                now,
+                cluster,
+                windows,
+                settings,
+                flowing_since: brakes.flowing_since(settings),
+                in_flight,
+            };
+            brakes.update(sight, &self.state)
+        };
+        for change in changes {
+            let pool = match &change.brake {
+                crate::journal::Brake::Storm(pool) => Some(pool.clone()),
+                _ => None,
+            };
+            let kind = NoticeKind::of(&change.brake);
+            self.notice(now, kind, change.on, pool, change.detail.clone());
+            self.emit(Record::Brake {
+                brake: change.brake,
+                on: change.on,
+                at: now,
+                detail: change.detail,
+            });
+        }
+        if was_flowing
+            && self
+                .world
+                .brakes
+                .flowing_since(&self.world.settings)
+                .is_none()
+        {
+            // Blind: what held so far has to hold anew when sight returns.
+            self.rules.restart_holds();
+        }
+    }
+
+    /// Changes the durable state and puts the record out to be written.
+    pub(crate) fn emit(&mut self, record: Record) {
+        self.state.apply(&record);
+        match &record {
+            Record::Decision { decision } => self.remember(Story::Decision(decision.clone())),
+            Record::Refusal { refusal } => self.remember(Story::Refusal(refusal.clone())),
+            _ => {}
+        }
+        self.out.records.push(record);
+    }
+
+    /// Notes a refusal; it is journaled when it is new or has another reason than before.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Now,
+        pool: &PoolName,
+        node: Option<&NodeName>,
+        proposal: &Proposal,
+        (reason, detail): Refused,
+    ) {
+        self.answer_refused(proposal, reason, &detail);
+        let key = (pool.clone(), node.cloned(), proposal.origin.to_string());
+        if self.state.refused.get(&key) == Some(&reason) {
+            return;
+        }
+        let refusal = Refusal {
+            at: now.wall,
+            pool: pool.clone(),
+            node: node.cloned(),
+            what: crate::story::asked(&proposal.ask),
+            origin: proposal.origin.clone(),
+            reason,
+            detail,
+            evidence: proposal.evidence.clone(),
+        };
+        self.emit(Record::Refusal { refusal });
+    }
+
+    pub(crate) fn notice(
+        &mut self,
+        now: Now,
+        kind: NoticeKind,
+        on: bool,
+        pool: Option<PoolName>,
+        text: String,
+    ) {
+        self.out.notices.push(Notice {
+            at: now.wall,
+            kind,
+            on,
+            pool,
+            text,
+        });
+    }
+
+    fn remember(&mut self, story: Story) {
+        if self.recent.len() == RECENT_KEPT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(story);
+    }
+
+    pub(crate) fn sight(&self, now: Now) -> Sight<'_> {
+        self.world.sight(now)
+    }
+
+    /// The world has changed: everything that stands is decided on again in this step.
+    pub(crate) fn replan(&mut self) {
+        self.replan = true;
+    }
+
+    /// A time of the wall clock on both clocks of this run.
+    pub(crate) fn on_this_clock(&self, wall: crate::time::Timestamp) -> Now {
+        let ago = u64::try_from(self.now.wall.since(wall).as_millis()).unwrap_or(u64::MAX);
+        Now {
+            wall,
+            mono: Monotonic(self.now.mono.0.saturating_sub(ago)),
+        }
+    }
+
+    pub(crate) fn pool_count(&self) -> u16 {
+        u16::try_from(self.world.settings.pools.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(crate) fn pool_of(&self, slot: PoolSlot) -> Option<(PoolName, PoolSettings)> {
+        let name = self.world.cluster.pool_name(slot)?;
+        Some((name.clone(), self.world.settings.pools.get(name)?.clone()))
+    }
+}

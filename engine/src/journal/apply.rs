@@ -1,0 +1,211 @@
+//! How each record changes the state: the only place where durable state changes.
+
+use std::time::Duration;
+
+use super::{Record, State};
+use crate::action::ActionKind;
+use crate::event::Wish;
+use crate::remediation::{Ending, Phase};
+use crate::time::{Monotonic, Now};
+
+/// Removals are remembered for as long as the longest velocity cap looks back.
+const REMOVALS_KEPT: Duration = Duration::from_secs(600);
+/// Rungs remembered per node: more than a day may hold (I37 allows three).
+const RUNGS_KEPT: usize = 16;
+/// Operators' keys remembered, so that a request sent twice is one wish.
+const WISHES_KEPT: usize = 256;
+/// Names remembered as used. They are drawn from a hash of a number that is never used twice,
+/// so this is a second net.
+const NAMES_KEPT: usize = 4_096;
+
+impl State {
+    /// Changes the state as the record says.
+    ///
+    /// The same records in the same order give the same state, whether they were made just now
+    /// or read back. A record that fits nothing changes nothing.
+    pub fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Epoch {
+                epoch, journal, at, ..
+            } => self.begin(*epoch, *journal, *at),
+            Record::Snapshot { state } => *self = (**state).clone(),
+            Record::Decision { decision } => {
+                let key = (
+                    decision.pool.clone(),
+                    decision.node.clone(),
+                    decision.origin.to_string(),
+                );
+                self.refused.remove(&key);
+            }
+            Record::Refusal { refusal } => {
+                let key = (
+                    refusal.pool.clone(),
+                    refusal.node.clone(),
+                    refusal.origin.to_string(),
+                );
+                self.refused.insert(key, refusal.reason);
+            }
+            Record::Operation { operation } => self.operation(operation),
+            Record::Intent { at, action } => {
+                if matches!(action.kind, ActionKind::DeleteServer { .. }) {
+                    self.removal(*at, action);
+                }
+                if let Some(operation) = self.operations.get_mut(&action.key.operation) {
+                    operation.started(action.key);
+                }
+                self.open.insert(action.key, (**action).clone());
+            }
+            Record::Outcome { key, .. } => {
+                self.open.remove(key);
+            }
+            Record::Desired {
+                pool, size, origin, ..
+            } => {
+                self.desired.insert(pool.clone(), (*size, origin.clone()));
+            }
+            Record::Cooldown { rule, pool, at } => {
+                self.cooldowns.insert((rule.clone(), pool.clone()), *at);
+            }
+            Record::Rung { node, rung, at } => {
+                let rungs = self.rungs.entry(node.clone()).or_default();
+                rungs.push_back((*rung, *at));
+                while rungs.len() > RUNGS_KEPT {
+                    rungs.pop_front();
+                }
+            }
+            Record::Wish { at, key, wish, .. } => self.wish(*at, key, wish),
+            Record::Brake {
+                brake,
+                on,
+                at,
+                detail,
+            } => {
+                if *on {
+                    self.brakes.insert(brake.clone(), (*at, detail.clone()));
+                } else {
+                    self.brakes.remove(brake);
+                }
+            }
+            Record::Circuit { pool, failures, at } => {
+                if *failures == 0 {
+                    self.circuits.remove(pool);
+                } else {
+                    self.circuits.insert(pool.clone(), (*failures, *at));
+                }
+            }
+            Record::Policies { hash, .. } => self.policies.clone_from(hash),
+        }
+    }
+
+    fn begin(&mut self, epoch: u64, journal: u32, at: Now) {
+        self.epoch = epoch;
+        if self.journal == 0 {
+            self.journal = journal;
+        }
+        self.started = at;
+        self.next_operation = self.next_operation.max(1);
+        // The monotonic clock of an earlier run means nothing in this one. What was stored is
+        // moved onto this run's clock by the wall time that passed; if the wall clock was set
+        // back meanwhile, nothing has passed, so that a cooldown is longer and never shorter.
+        let onto = |then: &mut Now| {
+            let passed = at.wall.since(then.wall);
+            let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+            then.mono = Monotonic(at.mono.0.saturating_sub(passed));
+        };
+        self.cooldowns.values_mut().for_each(onto);
+        self.removals.iter_mut().for_each(|(_, then)| onto(then));
+        self.circuits.values_mut().for_each(|(_, then)| onto(then));
+        self.brakes.values_mut().for_each(|(then, _)| onto(then));
+        self.rungs
+            .values_mut()
+            .flatten()
+            .for_each(|(_, then)| onto(then));
+    }
+
+    fn operation(&mut self, operation: &crate::remediation::Operation) {
+        self.next_operation = self.next_operation.max(operation.id.number + 1);
+        for machine in operation.machines() {
+            if !self.named.contains(&machine.node) {
+                self.named.push_back(machine.node.clone());
+            }
+        }
+        while self.named.len() > NAMES_KEPT {
+            self.named.pop_front();
+        }
+        // What it made is ours from the moment its id is known, and what it removed is not
+        // known any more when it is over.
+        let made = operation.new.as_ref().and_then(|new| new.vm.clone());
+        if let Some(vm) = &made {
+            self.owned.insert(vm.clone(), operation.id);
+        }
+        let Phase::Over { ending } = &operation.phase else {
+            self.operations.insert(operation.id, operation.clone());
+            return;
+        };
+        let old = operation.old.as_ref().and_then(|old| old.vm.clone());
+        let gone = match (ending, operation.committed) {
+            (Ending::Done, true) if old != made => old,
+            (Ending::Failed(_) | Ending::Cancelled(_), _) if old != made => made,
+            _ => None,
+        };
+        if let Some(vm) = gone {
+            self.owned.remove(&vm);
+        }
+        self.operations.remove(&operation.id);
+        self.open.retain(|key, _| key.operation != operation.id);
+    }
+
+    fn removal(&mut self, at: Now, action: &crate::action::Action) {
+        // A delete that is tried again is one removal.
+        let again = self
+            .open
+            .values()
+            .any(|open| open.key.operation == action.key.operation && open.kind == action.kind);
+        if !again {
+            self.removals.push_back((action.pool.clone(), at));
+        }
+        while self
+            .removals
+            .front()
+            .is_some_and(|(_, first)| at.mono.since(first.mono) > REMOVALS_KEPT)
+        {
+            self.removals.pop_front();
+        }
+    }
+
+    fn wish(&mut self, at: Now, key: &str, wish: &Wish) {
+        self.wishes.push_back(key.to_owned());
+        while self.wishes.len() > WISHES_KEPT {
+            self.wishes.pop_front();
+        }
+        match wish {
+            Wish::Pause { pool } => {
+                self.paused.insert(pool.clone());
+            }
+            Wish::Resume { pool } => {
+                if pool.is_none() {
+                    self.paused.clear();
+                } else {
+                    self.paused.remove(pool);
+                }
+            }
+            Wish::Protect { node, on } => {
+                if *on {
+                    self.protected.insert(node.clone());
+                } else {
+                    self.protected.remove(node);
+                }
+            }
+            Wish::Maintenance { target, length } => {
+                self.maintenance.retain(|_, end| *end > at.wall);
+                if length.is_zero() {
+                    self.maintenance.remove(target);
+                } else {
+                    self.maintenance
+                        .insert(target.clone(), at.wall.plus(*length));
+                }
+            }
+            Wish::Scale { .. } | Wish::Replace { .. } | Wish::Cancel { .. } => {}
+        }
+    }
+}

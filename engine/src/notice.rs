@@ -1,0 +1,69 @@
+//! What asks for a human: a metric, a log line and a webhook notification each.
+
+use serde::{Deserialize, Serialize};
+
+use crate::journal::Brake;
+use crate::names::PoolName;
+use crate::time::Timestamp;
+
+/// Something that asks for a human, or no longer does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Notice {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: NoticeKind,
+    /// False when it is over.
+    pub on: bool,
+    /// The pool, if it is about one.
+    pub pool: Option<PoolName>,
+    /// In words, with the values of this case.
+    pub text: String,
+}
+
+/// What asks for a human: a closed set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoticeKind {
+    /// Too many are silent or ill at once.
+    Storm,
+    /// A source cannot be heard.
+    Blind,
+    /// A list came back much smaller.
+    PartialInventory,
+    /// Wall and monotonic clock have parted.
+    Clock,
+    /// Failures in a row opened a pool's circuit.
+    Circuit,
+    /// Every rung of a ladder was tried.
+    LadderExhausted,
+    /// The journal cannot be written.
+    Journal,
+    /// An operation failed or was given up.
+    Operation,
+}
+
+impl NoticeKind {
+    /// Its name in logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Storm => "storm",
+            Self::Blind => "blind",
+            Self::PartialInventory => "partial_inventory",
+            Self::Clock => "clock",
+            Self::Circuit => "circuit",
+            Self::LadderExhausted => "ladder_exhausted",
+            Self::Journal => "journal",
+            Self::Operation => "operation",
+        }
+    }
+
+    pub(crate) fn of(brake: &Brake) -> Self {
+        match brake {
+            Brake::Storm(_) => Self::Storm,
+            Brake::Blind(_) => Self::Blind,
+            Brake::Inventory(_) => Self::PartialInventory,
+            Brake::Clock => Self::Clock,
+        }
+    }
+}

@@ -1,0 +1,609 @@
+//! Proposals to decisions: one arbiter for healing, scaling and operators' wishes.
+//!
+//! Healing comes before scaling and up before down. What is granted begins as an operation in
+//! the same step; what is not has its reason. Sizes are planned against what is counted: VMs in
+//! flight and silent ones included.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::cluster::{Member, PoolSlot};
+use crate::decision::{Ask, Direction, Evidence, Origin, Proposal, Reason, Rung, Witness};
+use crate::engine::Engine;
+use crate::guard::{Effort, Guard, Refused};
+use crate::names::{NodeName, PoolName, RuleId};
+use crate::remediation::OperationKind;
+use crate::settings::PoolSettings;
+use crate::time::{Monotonic, Now, format_duration};
+use crate::window::NodeSlot;
+
+/// A rung counts as tried for this long; after that the ladder begins at its foot again.
+const LADDER_MEMORY: Duration = Duration::from_secs(2 * 3600);
+
+/// The highest size that was asked for lately, for the stabilization of scale-downs.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    asked: VecDeque<(Monotonic, u32)>,
+}
+
+impl Needs {
+    fn note(&mut self, now: Monotonic, need: u32, keep: Duration) {
+        while self
+            .asked
+            .back()
+            .is_some_and(|(_, smaller)| *smaller <= need)
+        {
+            self.asked.pop_back();
+        }
+        self.asked.push_back((now, need));
+        self.forget(now, keep);
+    }
+
+    fn forget(&mut self, now: Monotonic, keep: Duration) {
+        while self
+            .asked
+            .front()
+            .is_some_and(|(at, _)| now.since(*at) > keep)
+        {
+            self.asked.pop_front();
+        }
+    }
+
+    fn highest(&mut self, now: Monotonic, keep: Duration) -> u32 {
+        self.forget(now, keep);
+        self.asked.front().map_or(0, |(_, need)| *need)
+    }
+}
+
+/// A proposal to change a pool's size, with the size it comes to within the pool's bounds.
+struct Resize {
+    proposal: Proposal,
+    to: u32,
+    direction: Direction,
+}
+
+impl Engine {
+    /// Decides on everything that stands, and on what the bounds ask for by themselves.
+    pub(crate) fn plan(&mut self, now: Now) {
+        let mut resizes: BTreeMap<PoolSlot, Vec<Resize>> = BTreeMap::new();
+        for proposal in self.rules.standing(now.mono) {
+            match &proposal.ask {
+                Ask::Heal { node, .. } => {
+                    let node = node.clone();
+                    self.plan_heal(now, &node, proposal);
+                }
+                Ask::Resize {
+                    pool,
+                    to,
+                    direction,
+                } => {
+                    let (to, direction) = (*to, *direction);
+                    let Some(slot) = self.world.cluster.pool_slot(pool) else {
+                        let pool = pool.clone();
+                        let why = (Reason::Unknown, format!("there is no pool `{pool}`"));
+                        self.refuse(now, &pool, None, &proposal, why);
+                        continue;
+                    };
+                    match u32::try_from(to) {
+                        Ok(to) => resizes.entry(slot).or_default().push(Resize {
+                            proposal,
+                            to,
+                            direction,
+                        }),
+                        Err(_) => {
+                            let pool = pool.clone();
+                            let why = (Reason::Invalid, format!("{to} is no size for a pool"));
+                            self.refuse(now, &pool, None, &proposal, why);
+                        }
+                    }
+                }
+            }
+        }
+        for slot in 0..self.pool_count() {
+            let slot = PoolSlot(slot);
+            let asked = resizes.remove(&slot).unwrap_or_default();
+            self.plan_size(now, slot, asked);
+        }
+    }
+
+    fn plan_heal(&mut self, now: Now, node: &NodeName, proposal: Proposal) {
+        let Ask::Heal {
+            ladder, witness, ..
+        } = &proposal.ask
+        else {
+            return;
+        };
+        let found = self.world.cluster.slot(node.as_str()).and_then(|slot| {
+            let member = self.world.cluster.member(slot)?;
+            let pool = member.pool?;
+            Some((slot, member.clone(), pool))
+        });
+        let Some((slot, member, pool)) = found else {
+            let why = format!("`{node}` is in no pool of ours");
+            self.refuse(
+                now,
+                &PoolName::new(""),
+                Some(node),
+                &proposal,
+                (Reason::Unknown, why),
+            );
+            return;
+        };
+        let Some((name, settings)) = self.pool_of(pool) else {
+            return;
+        };
+        let (ladder, witness) = (ladder.clone(), *witness);
+        if let Err(why) = self.cooled(now, &proposal.origin, &name) {
+            self.refuse(now, &name, Some(node), &proposal, why);
+            return;
+        }
+        let witnesses = self.witnesses(now, slot, &member, &settings, witness);
+        let mut proposal = proposal;
+        proposal.evidence.witnesses.clone_from(&witnesses);
+        let rung = match self.next_rung(now, &member, &ladder, &settings, witness) {
+            Ok(rung) => rung,
+            Err(why) => {
+                self.refuse(now, &name, Some(node), &proposal, why);
+                return;
+            }
+        };
+        let effort = Effort::Heal {
+            slot,
+            member: &member,
+            rung,
+            witnesses: &witnesses,
+            evidence: &proposal.evidence,
+        };
+        if let Err(why) = self.guard(now).check(pool, effort) {
+            self.refuse(now, &name, Some(node), &proposal, why);
+            return;
+        }
+        self.begin_heal(now, &name, &member, rung, &proposal);
+    }
+
+    /// The first rung of the ladder that was not tried lately.
+    fn next_rung(
+        &self,
+        now: Now,
+        member: &Member,
+        ladder: &[Rung],
+        settings: &PoolSettings,
+        witness: Witness,
+    ) -> Result<Rung, Refused> {
+        let tried: Vec<_> = self
+            .state
+            .rungs
+            .get(&member.name)
+            .into_iter()
+            .flatten()
+            .filter(|(_, at)| now.mono.since(at.mono) < LADDER_MEMORY)
+            .collect();
+        let next = ladder
+            .iter()
+            .find(|rung| !tried.iter().any(|(tried, _)| tried == *rung));
+        let Some(rung) = next else {
+            let why = if ladder.is_empty() {
+                (Reason::Invalid, "the ladder has no rungs".to_owned())
+            } else {
+                (
+                    Reason::LadderExhausted,
+                    format!("every rung was tried on {} lately", member.name),
+                )
+            };
+            return Err(why);
+        };
+        // A rung needs time to show what it did. The operator's word does not wait.
+        if let Some((last, at)) = tried.last()
+            && witness != Witness::Operator
+        {
+            let waited = now.mono.since(at.mono);
+            if waited < settings.rung_timeout {
+                return Err((
+                    Reason::LadderWait,
+                    format!(
+                        "{} was begun {} ago, {} has {} to show effect",
+                        last.as_str(),
+                        format_duration(waited),
+                        last.as_str(),
+                        format_duration(settings.rung_timeout)
+                    ),
+                ));
+            }
+        }
+        Ok(*rung)
+    }
+
+    fn witnesses(
+        &self,
+        now: Now,
+        slot: NodeSlot,
+        member: &Member,
+        settings: &PoolSettings,
+        rule: Witness,
+    ) -> Vec<Witness> {
+        let mut witnesses = vec![rule];
+        for witness in self.guard(now).witnesses(slot, member, settings) {
+            if !witnesses.contains(&witness) {
+                witnesses.push(witness);
+            }
+        }
+        witnesses
+    }
+
+    fn plan_size(&mut self, now: Now, pool: PoolSlot, asked: Vec<Resize>) {
+        let Some((name, settings)) = self.pool_of(pool) else {
+            return;
+        };
+        let size = self.sight(now).size(pool);
+        let leaving = self.removing(&name);
+        let staying = size.saturating_sub(leaving);
+
+        let up = asked
+            .iter()
+            .filter(|resize| resize.direction != Direction::Down && resize.to > staying)
+            .map(|resize| resize.to.min(settings.max))
+            .max();
+        if let (Some(need), Some(needs)) = (up, self.needs.get_mut(usize::from(pool.0))) {
+            needs.note(now.mono, need, settings.stabilization);
+        }
+        let mut grown = false;
+        for resize in &asked {
+            let to = resize.to;
+            match resize.direction {
+                Direction::Up | Direction::Either if to > staying => {
+                    grown = true;
+                    self.plan_up(now, pool, &name, &settings, &resize.proposal, to);
+                }
+                Direction::Either if to < staying => {
+                    self.set_desired(now, &name, &resize.proposal, to.max(settings.min));
+                    self.rules.answered(&resize.proposal);
+                }
+                Direction::Down if to < staying && up.is_some() => {
+                    let why = format!("{name} is asked to grow to {}", up.unwrap_or_default());
+                    self.refuse(now, &name, None, &resize.proposal, (Reason::Conflict, why));
+                }
+                Direction::Down if to < staying => {
+                    self.plan_down(now, pool, &name, &settings, &resize.proposal, to);
+                }
+                _ => {
+                    let why = format!("{name} has {staying} already, or is on its way to it");
+                    self.refuse(now, &name, None, &resize.proposal, (Reason::NoChange, why));
+                    self.rules.answered(&resize.proposal);
+                }
+            }
+        }
+        if !grown {
+            self.reconcile(now, pool, &name, &settings);
+        }
+    }
+
+    fn plan_up(
+        &mut self,
+        now: Now,
+        pool: PoolSlot,
+        name: &PoolName,
+        settings: &PoolSettings,
+        proposal: &Proposal,
+        to: u32,
+    ) {
+        if let Err(why) = self.cooled(now, &proposal.origin, name) {
+            self.refuse(now, name, None, proposal, why);
+            return;
+        }
+        let size = self.sight(now).size(pool);
+        let wanted = to.min(settings.max);
+        let begun = self.add(now, pool, name, wanted.saturating_sub(size), proposal, size);
+        if begun > 0 {
+            // What could not begin now is made up for by `reconcile` when the guard lets it.
+            self.set_desired(now, name, proposal, wanted);
+            self.begin_cooldown(now, &proposal.origin, name);
+            self.rules.answered(proposal);
+        } else if wanted <= size {
+            let why = if to > settings.max {
+                let max = settings.max;
+                let why = format!(
+                    "{name} has {size} of at most {max}, VMs in flight and silent ones counted"
+                );
+                (Reason::AtMaximum, why)
+            } else {
+                let why = format!("a removal in {name} has to end first");
+                (Reason::InFlight, why)
+            };
+            self.refuse(now, name, None, proposal, why);
+        }
+    }
+
+    /// Begins up to `count` additions and says how many; a refusal is noted once.
+    fn add(
+        &mut self,
+        now: Now,
+        pool: PoolSlot,
+        name: &PoolName,
+        count: u32,
+        proposal: &Proposal,
+        size: u32,
+    ) -> u32 {
+        let adding = self.adding(name);
+        let most = self
+            .world
+            .settings
+            .limits
+            .additions_at_once
+            .saturating_sub(adding);
+        if count > 0 && most == 0 {
+            let why = format!("{adding} additions are under way in {name}");
+            self.refuse(now, name, None, proposal, (Reason::InFlight, why));
+        }
+        let mut begun = 0;
+        for _ in 0..count.min(most) {
+            if let Err(why) = self.guard(now).check(pool, Effort::Add) {
+                if begun == 0 {
+                    self.refuse(now, name, None, proposal, why);
+                }
+                break;
+            }
+            self.begin_add(now, name, proposal, size + begun);
+            begun += 1;
+        }
+        begun
+    }
+
+    fn plan_down(
+        &mut self,
+        now: Now,
+        pool: PoolSlot,
+        name: &PoolName,
+        settings: &PoolSettings,
+        proposal: &Proposal,
+        to: u32,
+    ) {
+        if let Err(why) = self.cooled(now, &proposal.origin, name) {
+            self.refuse(now, name, None, proposal, why);
+            return;
+        }
+        if let Err(why) = self.stabilized(now, pool, name, settings, to) {
+            self.refuse(now, name, None, proposal, why);
+            return;
+        }
+        if self.remove_one(now, pool, name, proposal) {
+            let size = self.sight(now).size(pool);
+            let staying = size.saturating_sub(self.removing(name));
+            self.set_desired(now, name, proposal, staying);
+            self.begin_cooldown(now, &proposal.origin, name);
+        }
+    }
+
+    /// Scale-down follows the highest need of the stabilization window. What was needed before
+    /// the start is not known, so the window has to pass once.
+    fn stabilized(
+        &mut self,
+        now: Now,
+        pool: PoolSlot,
+        name: &PoolName,
+        settings: &PoolSettings,
+        to: u32,
+    ) -> Result<(), Refused> {
+        let window = settings.stabilization;
+        let up = now.mono.since(self.state.started.mono);
+        if up < window {
+            return Err((
+                Reason::Stabilizing,
+                format!(
+                    "started {} ago, what {name} needed in {} is not known yet",
+                    format_duration(up),
+                    format_duration(window)
+                ),
+            ));
+        }
+        let size = self.sight(now).size(pool);
+        let Some(needs) = self.needs.get_mut(usize::from(pool.0)) else {
+            return Ok(());
+        };
+        let highest = needs.highest(now.mono, window);
+        if to.max(highest) < size {
+            return Ok(());
+        }
+        Err((
+            Reason::Stabilizing,
+            format!(
+                "{name} was to have {highest} within the last {}",
+                format_duration(window)
+            ),
+        ))
+    }
+
+    /// Takes one node out of the pool: the first candidate that the guard lets go.
+    fn remove_one(
+        &mut self,
+        now: Now,
+        pool: PoolSlot,
+        name: &PoolName,
+        proposal: &Proposal,
+    ) -> bool {
+        let mut first: Option<(NodeName, Refused)> = None;
+        for slot in self.candidates(pool) {
+            let Some(member) = self.world.cluster.member(slot).cloned() else {
+                continue;
+            };
+            let effort = Effort::Remove {
+                slot,
+                member: &member,
+                evidence: &proposal.evidence,
+            };
+            match self.guard(now).check(pool, effort) {
+                Ok(()) => {
+                    self.begin_remove(now, name, &member, proposal);
+                    return true;
+                }
+                Err(why) => first = first.or(Some((member.name.clone(), why))),
+            }
+        }
+        let why = first.map_or_else(
+            || (Reason::AtMinimum, format!("{name} has no node to give")),
+            |(_, why)| why,
+        );
+        self.refuse(now, name, None, proposal, why);
+        false
+    }
+
+    /// Who would be missed least first: cordoned, then with the fewest requests, then the
+    /// youngest; the name decides the rest.
+    fn candidates(&self, pool: PoolSlot) -> Vec<NodeSlot> {
+        let mut slots = self.world.cluster.in_pool(pool).to_vec();
+        let key = |slot: &NodeSlot| {
+            let member = self.world.cluster.member(*slot)?;
+            let cordoned = member.node.as_ref().is_some_and(|node| node.cordoned);
+            let requests = self
+                .world
+                .cluster
+                .requests(&member.name)
+                .unwrap_or_default();
+            let created = member.server.as_ref().map(|server| server.created);
+            Some((
+                !cordoned,
+                requests.pods,
+                requests.cpu_millis,
+                std::cmp::Reverse(created),
+                member.name.clone(),
+            ))
+        };
+        slots.sort_by_cached_key(key);
+        slots
+    }
+
+    /// Moves the pool towards the size that is desired, where no rule asks for anything else.
+    fn reconcile(&mut self, now: Now, pool: PoolSlot, name: &PoolName, settings: &PoolSettings) {
+        if self.world.cluster.servers().read().is_none() || self.is_quiet(now, name).is_some() {
+            return;
+        }
+        let size = self.sight(now).size(pool);
+        let staying = size.saturating_sub(self.removing(name));
+        let bounds = |why: String| Proposal {
+            origin: Origin::Bounds,
+            ask: Ask::Resize {
+                pool: name.clone(),
+                to: i64::from(settings.min),
+                direction: Direction::Either,
+            },
+            why,
+            evidence: Evidence::default(),
+        };
+        let (desired, origin) = match self.state.desired.get(name) {
+            Some((desired, origin)) => (*desired, origin.clone()),
+            None => {
+                let first = staying.clamp(settings.min, settings.max.max(settings.min));
+                let proposal = bounds("as found".to_owned());
+                self.set_desired(now, name, &proposal, first);
+                (first, Origin::Bounds)
+            }
+        };
+        let wanted = desired.clamp(settings.min, settings.max.max(settings.min));
+        if wanted > staying {
+            let why = format!("{name} has {staying} and is to have {wanted}");
+            let mut proposal = bounds(why);
+            if matches!(origin, Origin::Operator(_)) {
+                proposal.origin = origin;
+            }
+            let count = wanted.saturating_sub(size);
+            self.add(now, pool, name, count, &proposal, size);
+        } else if wanted < staying && self.adding(name) == 0 {
+            // Only an operator's word, or the maximum, takes nodes away without a rule.
+            let over = staying > settings.max;
+            if over || matches!(origin, Origin::Operator(_)) {
+                let why = format!("{name} has {staying} and is to have {wanted}");
+                let mut proposal = bounds(why);
+                if !over {
+                    proposal.origin = origin;
+                }
+                self.remove_one(now, pool, name, &proposal);
+            }
+        }
+    }
+
+    fn set_desired(&mut self, now: Now, name: &PoolName, proposal: &Proposal, size: u32) {
+        let origin = proposal.origin.clone();
+        if self.state.desired.get(name) == Some(&(size, origin.clone())) {
+            return;
+        }
+        self.emit(crate::journal::Record::Desired {
+            pool: name.clone(),
+            size,
+            origin,
+            at: now,
+        });
+    }
+
+    fn cooled(&self, now: Now, origin: &Origin, pool: &PoolName) -> Result<(), Refused> {
+        let Origin::Rule(id) = origin else {
+            return Ok(());
+        };
+        let length = self.cooldown_of(id);
+        let Some(last) = self.state.cooldowns.get(&(id.clone(), pool.clone())) else {
+            return Ok(());
+        };
+        let passed = now.mono.since(last.mono);
+        if passed >= length {
+            return Ok(());
+        }
+        Err((
+            Reason::Cooldown,
+            format!(
+                "{id} acted {} ago, its cooldown is {}",
+                format_duration(passed),
+                format_duration(length)
+            ),
+        ))
+    }
+
+    fn cooldown_of(&self, id: &RuleId) -> Duration {
+        self.rules
+            .policies()
+            .rules()
+            .iter()
+            .find(|rule| rule.id == *id)
+            .map_or(Duration::ZERO, |rule| rule.cooldown)
+    }
+
+    pub(crate) fn begin_cooldown(&mut self, now: Now, origin: &Origin, pool: &PoolName) {
+        if let Origin::Rule(rule) = origin
+            && !self.cooldown_of(rule).is_zero()
+        {
+            self.emit(crate::journal::Record::Cooldown {
+                rule: rule.clone(),
+                pool: pool.clone(),
+                at: now,
+            });
+        }
+    }
+
+    fn removing(&self, pool: &PoolName) -> u32 {
+        self.count_operations(pool, |kind| kind == OperationKind::Remove)
+    }
+
+    fn adding(&self, pool: &PoolName) -> u32 {
+        self.count_operations(pool, |kind| {
+            matches!(
+                kind,
+                OperationKind::Add | OperationKind::Heal(Rung::Replace)
+            )
+        })
+    }
+
+    fn count_operations(&self, pool: &PoolName, of: fn(OperationKind) -> bool) -> u32 {
+        let count = self
+            .state
+            .operations
+            .values()
+            .filter(|operation| operation.pool == *pool && of(operation.kind))
+            .count();
+        u32::try_from(count).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn guard(&self, now: Now) -> Guard<'_> {
+        Guard {
+            sight: self.sight(now),
+            state: &self.state,
+            brakes: &self.world.brakes,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! What a condition or a body reads, of one node or of one pool.
+
+use std::time::Duration;
+
+use crate::cluster::{Cluster, Member, PoolSlot};
+use crate::event::{Ready, Requests, ServerStatus};
+use crate::policy::{Signal, SignalReader};
+use crate::settings::Settings;
+use crate::time::Now;
+use crate::window::{NodeSlot, Reading, Windows};
+
+/// Everything that signals are read from, at one moment.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sight<'a> {
+    pub(crate) now: Now,
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) windows: &'a Windows,
+    pub(crate) settings: &'a Settings,
+    /// Since when the inputs that heartbeats come by have been flowing without a break;
+    /// nothing while they do not.
+    pub(crate) flowing_since: Option<Now>,
+    /// VMs of the pool that are being made and are not listed yet, by pool slot.
+    pub(crate) in_flight: &'a [u32],
+}
+
+/// Reads for one node.
+pub(crate) struct NodeReader<'a> {
+    pub(crate) sight: Sight<'a>,
+    pub(crate) slot: NodeSlot,
+}
+
+/// Reads for one pool.
+pub(crate) struct PoolReader<'a> {
+    pub(crate) sight: Sight<'a>,
+    pub(crate) pool: PoolSlot,
+}
+
+impl Sight<'_> {
+    /// How long the member's agent has been silent while its input flows.
+    ///
+    /// Nothing while the input cannot be heard: then silence says nothing of the node. The
+    /// count begins at the last sign of life, at the member's first sight, or when the flow
+    /// began again, whichever is latest (I11, I12: timers restart at zero).
+    pub(crate) fn silence(&self, slot: NodeSlot, member: &Member) -> Option<Duration> {
+        let flowing = self.flowing_since?;
+        let heard = self.windows.last_heard(slot).unwrap_or_default();
+        let from = heard.max(flowing.wall).max(member.since.wall);
+        Some(self.now.wall.since(from))
+    }
+
+    /// Nodes of the pool, in flight and silent ones counted.
+    pub(crate) fn size(&self, pool: PoolSlot) -> u32 {
+        let in_flight = self
+            .in_flight
+            .get(usize::from(pool.0))
+            .copied()
+            .unwrap_or_default();
+        let members = u32::try_from(self.cluster.in_pool(pool).len()).unwrap_or(u32::MAX);
+        members.saturating_add(in_flight)
+    }
+
+    /// Nodes of the pool that serve.
+    pub(crate) fn ready(&self, pool: PoolSlot) -> u32 {
+        let kubernetes = self.pool_settings(pool).is_none_or(|pool| pool.kubernetes);
+        let ready = self
+            .cluster
+            .pool(pool)
+            .filter(|member| member.serves(kubernetes))
+            .count();
+        u32::try_from(ready).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn pool_settings(&self, pool: PoolSlot) -> Option<&crate::settings::PoolSettings> {
+        self.settings.pools.get(self.cluster.pool_name(pool)?)
+    }
+
+    fn node_flag(&self, signal: &Signal, slot: NodeSlot, member: &Member) -> Option<bool> {
+        match signal {
+            Signal::Silent(length) => Some(self.silence(slot, member)? >= *length),
+            Signal::NotReady(length) => {
+                member.node.as_ref()?;
+                let grace = self.settings.limits.lease_grace;
+                let ill = member.not_ready_for(self.now.wall, grace);
+                Some(ill.is_some_and(|ill| ill >= *length))
+            }
+            Signal::VmStatus(status) => {
+                Some(status_word(&member.server.as_ref()?.status) == status.as_str())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the pool's pods would fit, by their requests, on one node less.
+    fn fits_on_fewer(&self, pool: PoolSlot) -> Option<bool> {
+        let mut room = Requests::default();
+        let mut asked = Requests::default();
+        let mut largest = Requests::default();
+        let mut nodes = 0u32;
+        for member in self.cluster.pool(pool) {
+            let Some(node) = member
+                .node
+                .as_ref()
+                .filter(|node| node.ready == Ready::True)
+            else {
+                continue;
+            };
+            nodes += 1;
+            add(&mut room, node.allocatable);
+            add(&mut asked, self.cluster.requests(&member.name)?);
+            largest.cpu_millis = largest.cpu_millis.max(node.allocatable.cpu_millis);
+            largest.memory_bytes = largest.memory_bytes.max(node.allocatable.memory_bytes);
+            largest.pods = largest.pods.max(node.allocatable.pods);
+        }
+        Some(
+            nodes >= 2
+                && asked.cpu_millis + largest.cpu_millis <= room.cpu_millis
+                && asked.memory_bytes + largest.memory_bytes <= room.memory_bytes
+                && asked.pods + largest.pods <= room.pods,
+        )
+    }
+
+    /// Pods that wait for room which a node of this pool could give.
+    fn unschedulable(&self, pool: PoolSlot) -> u32 {
+        let Some(settings) = self.pool_settings(pool) else {
+            return 0;
+        };
+        let capacity = self.capacity(pool, settings.node_capacity);
+        let fits = |pod: &&crate::event::PodView| {
+            let labels = pod
+                .node_selector
+                .iter()
+                .all(|(key, value)| settings.labels.get(key) == Some(value));
+            let room = capacity.is_none_or(|capacity| {
+                pod.requests.cpu_millis <= capacity.cpu_millis
+                    && pod.requests.memory_bytes <= capacity.memory_bytes
+            });
+            labels && room
+        };
+        u32::try_from(self.cluster.unschedulable().iter().filter(fits).count()).unwrap_or(u32::MAX)
+    }
+
+    fn capacity(&self, pool: PoolSlot, told: Requests) -> Option<Requests> {
+        if told != Requests::default() {
+            return Some(told);
+        }
+        self.cluster
+            .pool(pool)
+            .find_map(|member| member.node.as_ref())
+            .map(|node| node.allocatable)
+    }
+}
+
+impl SignalReader for NodeReader<'_> {
+    fn read(&mut self, _index: u32, signal: &Signal) -> Reading {
+        let Some(member) = self.sight.cluster.member(self.slot) else {
+            return Reading::default();
+        };
+        match signal {
+            Signal::Window {
+                metric,
+                stat,
+                window,
+                ..
+            } => self
+                .sight
+                .windows
+                .read(self.slot, *metric, *stat, *window, self.sight.now.wall),
+            Signal::Silent(_) | Signal::NotReady(_) | Signal::VmStatus(_) => {
+                flag(self.sight.node_flag(signal, self.slot, member))
+            }
+            Signal::UnschedulablePods | Signal::FitsOnFewer | Signal::Size | Signal::ReadyNodes => {
+                member.pool.map_or(Reading::default(), |pool| {
+                    PoolReader {
+                        sight: self.sight,
+                        pool,
+                    }
+                    .read(0, signal)
+                })
+            }
+        }
+    }
+}
+
+impl SignalReader for PoolReader<'_> {
+    fn read(&mut self, _index: u32, signal: &Signal) -> Reading {
+        let sight = &self.sight;
+        match signal {
+            Signal::Window {
+                metric,
+                stat,
+                window,
+                ..
+            } => sight.windows.read_pool(
+                sight.cluster.in_pool(self.pool),
+                *metric,
+                *stat,
+                *window,
+                sight.now.wall,
+            ),
+            Signal::Silent(_) | Signal::NotReady(_) | Signal::VmStatus(_) => {
+                let mut count = 0u32;
+                for slot in sight.cluster.in_pool(self.pool) {
+                    let Some(member) = sight.cluster.member(*slot) else {
+                        continue;
+                    };
+                    match sight.node_flag(signal, *slot, member) {
+                        Some(true) => count += 1,
+                        Some(false) => {}
+                        None if matches!(signal, Signal::Silent(_)) => return Reading::default(),
+                        None => {}
+                    }
+                }
+                number(Some(count))
+            }
+            Signal::UnschedulablePods => number(Some(sight.unschedulable(self.pool))),
+            Signal::FitsOnFewer => flag(sight.fits_on_fewer(self.pool)),
+            Signal::Size => number(Some(sight.size(self.pool))),
+            Signal::ReadyNodes => number(Some(sight.ready(self.pool))),
+        }
+    }
+}
+
+/// Nova's word for a status.
+pub(crate) fn status_word(status: &ServerStatus) -> &str {
+    match status {
+        ServerStatus::Build => "BUILD",
+        ServerStatus::Active => "ACTIVE",
+        ServerStatus::Shutoff => "SHUTOFF",
+        ServerStatus::Reboot => "REBOOT",
+        ServerStatus::Rebuild => "REBUILD",
+        ServerStatus::Error => "ERROR",
+        ServerStatus::Deleted => "DELETED",
+        ServerStatus::Unknown => "UNKNOWN",
+        ServerStatus::Other(word) => word,
+    }
+}
+
+fn add(sum: &mut Requests, more: Requests) {
+    sum.cpu_millis = sum.cpu_millis.saturating_add(more.cpu_millis);
+    sum.memory_bytes = sum.memory_bytes.saturating_add(more.memory_bytes);
+    sum.pods = sum.pods.saturating_add(more.pods);
+}
+
+fn flag(value: Option<bool>) -> Reading {
+    number(value.map(u32::from))
+}
+
+/// A fact that is either known whole or not at all.
+fn number(value: Option<u32>) -> Reading {
+    Reading {
+        value: value.map(f64::from),
+        coverage: if value.is_some() { 1.0 } else { 0.0 },
+    }
+}

@@ -1,0 +1,44 @@
+//! Scenarios: a timeline as text and, under it, the decisions and refusals that must follow.
+//!
+//! `parse` reads the file, `model` is the cloud and the cluster of the scenario, `play` runs
+//! the engine through it on virtual time. Nothing here is real: no file but the scenario and
+//! its policies is read, and the time is made up, so the same file gives the same lines.
+//!
+//! ```text
+//! policy target-tracking-cpu.rhai
+//! pool workers min=2 max=5
+//! nodes workers: w1 w2
+//!
+//! series every 10s
+//!   cpu{pool="workers"}: 0.3x60 0.9x90
+//!
+//! events
+//!   20m die w1
+//!
+//! expect
+//!   16m decide add workers-abcdefgh (2 to 3) [target-tracking-cpu.rhai:8] busy
+//! ```
+
+mod model;
+mod parse;
+mod play;
+mod series;
+
+pub use parse::{ParseError, Scenario, parse};
+pub use play::{PlayError, play};
+
+/// Puts `lines` in place of what stands under `expect` in the text of a scenario.
+pub fn with_expected(text: &str, lines: &[String]) -> String {
+    let head = text
+        .lines()
+        .take_while(|line| line.trim_end() != "expect")
+        .collect::<Vec<_>>()
+        .join("\n");
+    let mut new = format!("{}\n\nexpect\n", head.trim_end());
+    for line in lines {
+        new.push_str("  ");
+        new.push_str(line);
+        new.push('\n');
+    }
+    new
+}

@@ -1,0 +1,470 @@
+//! The cloud and the cluster of a scenario: a few dozen lines of truth, on virtual time.
+//!
+//! It is no stand-in for OpenStack or Kubernetes (that is the package `rhizome-standin`, over
+//! HTTP): it only answers actions the way a healthy cloud does, with the delays below, so that
+//! a policy can be rehearsed. It knows nothing of the engine's plans.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use rhizome_engine::action::{Action, ActionKey, ActionKind, ActionResult, Done, mark};
+use rhizome_engine::event::{
+    NodeView, Observation, PodView, Ready, Requests, ServerStatus, ServerView,
+};
+use rhizome_engine::names::{NodeName, OperationId, PoolName, VmId};
+use rhizome_engine::time::Timestamp;
+
+/// From the request to ACTIVE.
+const BUILD: Duration = Duration::from_secs(40);
+/// From ACTIVE to a Ready node.
+const JOIN: Duration = Duration::from_secs(50);
+/// Of a reboot or rebuild, until it is back.
+const REBOOT: Duration = Duration::from_secs(30);
+/// Until a deleted VM is gone, or a stopped one is off.
+const DELETE: Duration = Duration::from_secs(5);
+/// Until a node is empty.
+const DRAIN: Duration = Duration::from_secs(20);
+/// How often a kubelet renews its lease.
+const LEASE: Duration = Duration::from_secs(10);
+/// After this long without a lease the cluster says Unknown.
+const GRACE: Duration = Duration::from_secs(50);
+
+/// A machine: its VM, its node and what lives on it.
+#[derive(Debug, Clone)]
+pub(super) struct Machine {
+    pub(super) name: NodeName,
+    id: VmId,
+    status: ServerStatus,
+    created: Timestamp,
+    metadata: BTreeMap<String, String>,
+    node: Option<Node>,
+    /// Whether its VM exists.
+    there: bool,
+    /// Whether the machine runs, and its agent on it.
+    alive: bool,
+    agent: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Node {
+    uid: String,
+    ready: Ready,
+    since: Timestamp,
+    renewed: Timestamp,
+    cordoned: bool,
+    created: Timestamp,
+}
+
+/// What will be so at a time.
+#[derive(Debug, Clone)]
+enum Later {
+    Outcome(ActionKey, ActionResult),
+    Active(VmId),
+    Join(VmId),
+    Off(VmId),
+    Gone(VmId),
+}
+
+/// All machines, and what is under way.
+#[derive(Debug)]
+pub(super) struct Model {
+    cluster: String,
+    kubernetes: BTreeMap<PoolName, bool>,
+    machines: Vec<Machine>,
+    later: BTreeMap<(Timestamp, u64), Later>,
+    number: u64,
+    pub(super) unschedulable: u32,
+    pub(super) builds_fail: bool,
+    pub(super) empty_list: bool,
+    dirty: bool,
+}
+
+impl Model {
+    pub(super) fn new(cluster: &str, kubernetes: BTreeMap<PoolName, bool>) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            kubernetes,
+            machines: Vec::new(),
+            later: BTreeMap::new(),
+            number: 0,
+            unschedulable: 0,
+            builds_fail: false,
+            empty_list: false,
+            dirty: true,
+        }
+    }
+
+    /// A machine that is there, made by us and Ready, from the beginning.
+    pub(super) fn found(
+        &mut self,
+        now: Timestamp,
+        pool: &PoolName,
+        name: &NodeName,
+        operation: OperationId,
+    ) -> VmId {
+        let marks = [
+            (mark::OWNER, mark::OWNER_VALUE.to_owned()),
+            (mark::CLUSTER, self.cluster.clone()),
+            (mark::POOL, pool.to_string()),
+            (mark::OPERATION, operation.to_string()),
+        ];
+        let metadata = marks
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect();
+        let created = now.minus(Duration::from_secs(86_400));
+        let id = self.make(created, name.clone(), metadata, ServerStatus::Active);
+        self.join(&id, now);
+        id
+    }
+
+    pub(super) fn machine_mut(&mut self, name: &NodeName) -> Option<&mut Machine> {
+        self.dirty = true;
+        self.machines
+            .iter_mut()
+            .find(|machine| machine.name == *name)
+    }
+
+    /// The machines whose agents speak, with their pools.
+    pub(super) fn speaking(&self) -> impl Iterator<Item = (&NodeName, PoolName)> {
+        self.machines
+            .iter()
+            .filter(|machine| machine.alive && machine.agent)
+            .filter(|machine| machine.node.is_some() || !self.is_kubernetes(machine))
+            .map(|machine| (&machine.name, machine.pool()))
+    }
+
+    /// Takes an action: what it leads to comes later.
+    pub(super) fn act(&mut self, now: Timestamp, action: &Action) {
+        let (after, result) = self.begin(now, action);
+        self.at(now.plus(after), Later::Outcome(action.key, result));
+    }
+
+    /// Lets everything happen that is due, and says which actions ended.
+    pub(super) fn advance(&mut self, now: Timestamp) -> VecDeque<(ActionKey, ActionResult)> {
+        let mut ended = VecDeque::new();
+        while let Some(entry) = self.later.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            match entry.remove() {
+                Later::Outcome(key, result) => ended.push_back((key, result)),
+                Later::Active(id) => self.become_active(&id, now),
+                Later::Join(id) => self.join(&id, now),
+                Later::Off(id) => self.set(&id, |machine| {
+                    machine.status = ServerStatus::Shutoff;
+                    machine.alive = false;
+                }),
+                // The Node object outlives its VM until it is deleted.
+                Later::Gone(id) => self.set(&id, |machine| {
+                    machine.there = false;
+                    machine.alive = false;
+                }),
+            }
+            self.dirty = true;
+        }
+        self.machines
+            .retain(|machine| machine.there || machine.node.is_some());
+        ended
+    }
+
+    /// What is seen now: whole listings, when anything changed or `listing` asks for them.
+    pub(super) fn observe(&mut self, now: Timestamp, listing: bool) -> Vec<Observation> {
+        self.renew(now);
+        if !listing && !self.dirty {
+            return Vec::new();
+        }
+        self.dirty = false;
+        let servers = if self.empty_list {
+            Vec::new()
+        } else {
+            self.machines
+                .iter()
+                .filter(|machine| machine.there)
+                .map(Machine::server)
+                .collect()
+        };
+        let nodes = self.machines.iter().filter_map(Machine::node_view);
+        let pods = (0..self.unschedulable).map(|number| PodView {
+            name: format!("default/waiting-{number}"),
+            since: now,
+            requests: Requests::default(),
+            node_selector: BTreeMap::new(),
+        });
+        vec![
+            Observation::Servers {
+                at: now,
+                complete: true,
+                servers,
+            },
+            Observation::Nodes {
+                at: now,
+                nodes: nodes.collect(),
+            },
+            Observation::Pods {
+                unschedulable: pods.collect(),
+                requests: BTreeMap::new(),
+            },
+        ]
+    }
+
+    /// The leases there are.
+    pub(super) fn leases(&self) -> Vec<Observation> {
+        self.machines
+            .iter()
+            .filter_map(|machine| {
+                Some(Observation::Lease {
+                    node: machine.name.clone(),
+                    renewed: machine.node.as_ref()?.renewed,
+                })
+            })
+            .collect()
+    }
+
+    fn begin(&mut self, now: Timestamp, action: &Action) -> (Duration, ActionResult) {
+        let second = Duration::from_secs(1);
+        let done = (second, Ok(Done::Accepted));
+        match &action.kind {
+            ActionKind::CreateToken { .. }
+            | ActionKind::DeleteToken
+            | ActionKind::LabelNode { .. } => done,
+            ActionKind::FindServer => (second, Ok(self.find(action.key.operation))),
+            ActionKind::CreateServer { node, metadata } => {
+                let id = self.make(now, node.clone(), metadata.clone(), ServerStatus::Build);
+                self.at(now.plus(BUILD), Later::Active(id.clone()));
+                (second, Ok(Done::Created { vm: id }))
+            }
+            ActionKind::RebootServer { vm, .. } => {
+                self.set(&vm.id, |machine| machine.status = ServerStatus::Reboot);
+                self.at(now.plus(REBOOT), Later::Active(vm.id.clone()));
+                done
+            }
+            ActionKind::RebuildServer { vm, metadata, .. } => {
+                let metadata = metadata.clone();
+                self.set(&vm.id, |machine| {
+                    machine.status = ServerStatus::Rebuild;
+                    machine.metadata.extend(metadata);
+                    machine.alive = false;
+                });
+                self.at(now.plus(REBOOT), Later::Active(vm.id.clone()));
+                done
+            }
+            ActionKind::StopServer { vm } => {
+                self.at(now.plus(DELETE), Later::Off(vm.id.clone()));
+                done
+            }
+            ActionKind::DeleteServer { vm } => {
+                self.at(now.plus(DELETE), Later::Gone(vm.id.clone()));
+                done
+            }
+            ActionKind::Cordon { node } | ActionKind::Uncordon { node } => {
+                let cordoned = matches!(action.kind, ActionKind::Cordon { .. });
+                self.node(&node.name, |node| node.cordoned = cordoned);
+                done
+            }
+            ActionKind::Drain { .. } => (DRAIN, Ok(Done::Drained { evicted: 3 })),
+            ActionKind::DeleteNode { node } => {
+                if let Some(machine) = self.machine_mut(&node.name) {
+                    machine.node = None;
+                }
+                done
+            }
+        }
+    }
+
+    fn find(&self, operation: OperationId) -> Done {
+        let text = operation.to_string();
+        let servers = self
+            .machines
+            .iter()
+            .filter(|machine| machine.there && machine.metadata.get(mark::OPERATION) == Some(&text))
+            .map(|machine| (machine.id.clone(), machine.created))
+            .collect();
+        Done::Found {
+            servers,
+            complete: true,
+        }
+    }
+
+    fn make(
+        &mut self,
+        now: Timestamp,
+        name: NodeName,
+        metadata: BTreeMap<String, String>,
+        status: ServerStatus,
+    ) -> VmId {
+        self.number += 1;
+        let id = VmId::new(format!("00000000-0000-4000-8000-{:012}", self.number));
+        self.machines.push(Machine {
+            name,
+            id: id.clone(),
+            status,
+            created: now,
+            metadata,
+            node: None,
+            there: true,
+            alive: false,
+            agent: true,
+        });
+        self.dirty = true;
+        id
+    }
+
+    fn become_active(&mut self, id: &VmId, now: Timestamp) {
+        let fails = self.builds_fail;
+        let Some(machine) = self.machines.iter_mut().find(|machine| machine.id == *id) else {
+            return;
+        };
+        if fails && machine.status == ServerStatus::Build {
+            machine.status = ServerStatus::Error;
+            return;
+        }
+        let reboot = machine.status == ServerStatus::Reboot;
+        machine.status = ServerStatus::Active;
+        if reboot {
+            machine.alive = true;
+            machine.agent = true;
+        } else {
+            self.at(now.plus(JOIN), Later::Join(id.clone()));
+        }
+    }
+
+    fn join(&mut self, id: &VmId, now: Timestamp) {
+        self.number += 1;
+        let number = self.number;
+        let kubernetes = self
+            .machines
+            .iter()
+            .find(|machine| machine.id == *id)
+            .is_some_and(|machine| self.is_kubernetes(machine));
+        self.set(id, |machine| {
+            machine.alive = true;
+            machine.agent = true;
+            if kubernetes {
+                machine.node = Some(Node {
+                    uid: format!("uid-{number}"),
+                    ready: Ready::True,
+                    since: now,
+                    renewed: now,
+                    cordoned: false,
+                    created: now,
+                });
+            }
+        });
+    }
+
+    /// Kubelets renew their leases; the cluster gives up on those that do not.
+    fn renew(&mut self, now: Timestamp) {
+        for machine in &mut self.machines {
+            let Some(node) = &mut machine.node else {
+                continue;
+            };
+            if machine.alive && now.since(node.renewed) >= LEASE {
+                node.renewed = now;
+            }
+            let ready = if now.since(node.renewed) > GRACE {
+                Ready::Unknown
+            } else {
+                Ready::True
+            };
+            if node.ready != ready {
+                node.ready = ready;
+                node.since = now;
+                self.dirty = true;
+            }
+        }
+    }
+
+    fn is_kubernetes(&self, machine: &Machine) -> bool {
+        self.kubernetes
+            .get(&machine.pool())
+            .copied()
+            .unwrap_or(true)
+    }
+
+    fn set(&mut self, id: &VmId, change: impl FnOnce(&mut Machine)) {
+        self.dirty = true;
+        if let Some(machine) = self.machines.iter_mut().find(|machine| machine.id == *id) {
+            change(machine);
+        }
+    }
+
+    fn node(&mut self, name: &NodeName, change: impl FnOnce(&mut Node)) {
+        if let Some(node) = self
+            .machine_mut(name)
+            .and_then(|machine| machine.node.as_mut())
+        {
+            change(node);
+        }
+    }
+
+    fn at(&mut self, at: Timestamp, later: Later) {
+        self.number += 1;
+        self.later.insert((at, self.number), later);
+    }
+}
+
+impl Machine {
+    pub(super) fn die(&mut self) {
+        self.alive = false;
+    }
+
+    pub(super) fn agent_dies(&mut self) {
+        self.agent = false;
+    }
+
+    pub(super) fn come_back(&mut self) {
+        self.alive = true;
+        self.agent = true;
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.alive = false;
+        self.status = ServerStatus::Shutoff;
+    }
+
+    fn pool(&self) -> PoolName {
+        PoolName::new(self.metadata.get(mark::POOL).map_or("", String::as_str))
+    }
+
+    fn server(&self) -> ServerView {
+        ServerView {
+            id: self.id.clone(),
+            name: self.name.to_string(),
+            status: self.status.clone(),
+            task_state: None,
+            created: self.created,
+            metadata: self.metadata.clone(),
+            addresses: if self.status == ServerStatus::Build {
+                Vec::new()
+            } else {
+                vec!["10.0.0.1".to_owned()]
+            },
+            fault: (self.status == ServerStatus::Error)
+                .then(|| "No valid host was found.".to_owned()),
+            zone: None,
+            host_id: None,
+        }
+    }
+
+    fn node_view(&self) -> Option<NodeView> {
+        let node = self.node.as_ref()?;
+        Some(NodeView {
+            name: self.name.clone(),
+            uid: node.uid.clone(),
+            vm: Some(self.id.clone()),
+            labels: BTreeMap::new(),
+            annotations: BTreeMap::new(),
+            created: node.created,
+            ready: node.ready,
+            ready_since: node.since,
+            unschedulable: node.cordoned,
+            control_plane: false,
+            allocatable: Requests {
+                cpu_millis: 4_000,
+                memory_bytes: 8 << 30,
+                pods: 110,
+            },
+        })
+    }
+}

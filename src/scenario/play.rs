@@ -1,0 +1,353 @@
+//! Runs the engine through a scenario, second by second of virtual time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rhizome_engine::event::{
+    Alert, Batch, Form, Input, OperatorRequest, SourceName, SourceReport, Target,
+};
+use rhizome_engine::journal::{Record, State};
+use rhizome_engine::names::{NodeName, OperationId, PoolName};
+use rhizome_engine::policy::{PolicyError, PolicySet, SourceFile};
+use rhizome_engine::remediation::{Ending, OperationKind, Phase};
+use rhizome_engine::settings::{Limits, Settings};
+use rhizome_engine::time::{Monotonic, Now, Timestamp, format_duration};
+use rhizome_engine::{Engine, Output};
+
+use super::model::Model;
+use super::parse::{Happening, Scenario};
+
+/// The first second of every scenario: 2026-01-01T00:00:00Z.
+const BEGIN: Timestamp = Timestamp(1_767_225_600_000);
+
+/// The monotonic clock's first second: late enough that times before it can be told.
+const BEGIN_MONO: Monotonic = Monotonic(1 << 40);
+
+/// How often the world is listed, leases are renewed and sources report.
+const LISTING: u64 = 10;
+
+/// The name of the cluster in every scenario.
+const CLUSTER: &str = "scenario";
+
+/// Why a scenario cannot be played.
+#[derive(Debug, thiserror::Error)]
+pub enum PlayError {
+    /// Its policies do not load.
+    #[error("the policies do not load: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Policies(Vec<PolicyError>),
+    /// It names a pool that it does not define.
+    #[error("there is no pool `{0}`: define it with `pool {0} min=1 max=5`")]
+    Pool(PoolName),
+}
+
+/// Plays a scenario and returns a line for each decision, refusal, ending and brake.
+///
+/// # Errors
+///
+/// Returns why it cannot be played at all.
+pub fn play(scenario: &Scenario, policies: &[SourceFile]) -> Result<Vec<String>, PlayError> {
+    let policies = Arc::new(PolicySet::load(policies).map_err(PlayError::Policies)?);
+    for pool in scenario.nodes.keys() {
+        if !scenario.pools.contains_key(pool) {
+            return Err(PlayError::Pool(pool.clone()));
+        }
+    }
+    let mut player = Player::new(scenario, policies);
+    for second in 0..=player.end.as_secs() {
+        player.second(second);
+    }
+    Ok(player.lines)
+}
+
+struct Player<'a> {
+    scenario: &'a Scenario,
+    policies: Arc<PolicySet>,
+    engine: Engine,
+    model: Model,
+    journal: Vec<Record>,
+    lines: Vec<String>,
+    end: Duration,
+    events: usize,
+    heard: BTreeMap<SourceName, bool>,
+    held_back: Vec<Batch>,
+    wishes: u32,
+}
+
+impl<'a> Player<'a> {
+    fn new(scenario: &'a Scenario, policies: Arc<PolicySet>) -> Self {
+        let kubernetes = scenario
+            .pools
+            .iter()
+            .map(|(name, pool)| (name.clone(), pool.kubernetes))
+            .collect();
+        let mut model = Model::new(CLUSTER, kubernetes);
+        let mut state = State {
+            journal: 1,
+            next_operation: 1,
+            ..State::default()
+        };
+        for (pool, names) in &scenario.nodes {
+            for name in names {
+                let id = OperationId {
+                    journal: 1,
+                    number: state.next_operation,
+                };
+                state.next_operation += 1;
+                let vm = model.found(BEGIN, pool, name, id);
+                state.owned.insert(vm, id);
+            }
+        }
+        let journal = vec![Record::Snapshot {
+            state: Box::new(state),
+        }];
+        let engine = engine(scenario, &policies, &journal, at(0));
+        let longest = scenario.series.iter().map(|series| series.values.len());
+        let longest = u32::try_from(longest.max().unwrap_or_default()).unwrap_or(u32::MAX);
+        let last = scenario.events.last().map_or(Duration::ZERO, |(at, _)| *at);
+        Self {
+            end: last.max(scenario.every * longest) + scenario.run_on,
+            heard: [
+                SourceName::Kafka,
+                SourceName::Openstack,
+                SourceName::Kubernetes,
+            ]
+            .map(|source| (source, true))
+            .into(),
+            scenario,
+            policies,
+            engine,
+            model,
+            journal,
+            lines: Vec::new(),
+            events: 0,
+            held_back: Vec::new(),
+            wishes: 0,
+        }
+    }
+
+    fn second(&mut self, second: u64) {
+        let now = at(second);
+        while let Some((when, happening)) = self.scenario.events.get(self.events)
+            && when.as_secs() <= second
+        {
+            self.events += 1;
+            self.happen(now, &happening.clone());
+        }
+        if second.is_multiple_of(LISTING) {
+            self.report(now);
+        }
+        for (key, result) in self.model.advance(now.wall) {
+            self.step(now, Input::Outcome(key, result));
+        }
+        self.look(now, second.is_multiple_of(LISTING));
+        if second.is_multiple_of(self.scenario.every.as_secs().max(1)) {
+            self.speak(now, second / self.scenario.every.as_secs().max(1));
+        }
+        self.step(now, Input::Tick);
+    }
+
+    fn look(&mut self, now: Now, listing: bool) {
+        let heard = |source| self.heard.get(&source).copied().unwrap_or_default();
+        let (cloud, cluster) = (heard(SourceName::Openstack), heard(SourceName::Kubernetes));
+        let mut observed = self.model.observe(now.wall, listing);
+        if listing {
+            observed.extend(self.model.leases());
+        }
+        for observation in observed {
+            use rhizome_engine::event::Observation;
+            let of_cloud = matches!(observation, Observation::Servers { .. });
+            if if of_cloud { cloud } else { cluster } {
+                self.step(now, Input::Observation(observation));
+            }
+        }
+    }
+
+    fn report(&mut self, now: Now) {
+        for (source, flowing) in self.heard.clone() {
+            let report = SourceReport {
+                source,
+                flowing,
+                lag: Duration::ZERO,
+                refilled: true,
+                trouble: if flowing { "" } else { "it is down" }.to_owned(),
+            };
+            self.step(now, Input::Source(report));
+        }
+    }
+
+    fn speak(&mut self, now: Now, place: u64) {
+        let mut batch = Batch::new(SourceName::Kafka, now.wall);
+        for (name, pool) in self.model.speaking() {
+            batch.push_record(name.as_str(), now.wall, Some(self.scenario.every));
+            for series in &self.scenario.series {
+                let its = match &series.of {
+                    Target::Node(node) => node == name,
+                    Target::Pool(other) => *other == pool,
+                };
+                let place = usize::try_from(place).unwrap_or(usize::MAX);
+                if its && let Some(Some(value)) = series.values.get(place) {
+                    batch.push_sample(&series.metric, "", Form::Value, *value);
+                }
+            }
+        }
+        if self.heard.get(&SourceName::Kafka) == Some(&true) {
+            for late in std::mem::take(&mut self.held_back) {
+                self.step(now, Input::Batch(late));
+            }
+            self.step(now, Input::Batch(batch));
+        } else {
+            self.held_back.push(batch);
+        }
+    }
+
+    fn happen(&mut self, now: Now, happening: &Happening) {
+        match happening {
+            Happening::Die(name) => self.machine(name, super::model::Machine::die),
+            Happening::AgentDies(name) => self.machine(name, super::model::Machine::agent_dies),
+            Happening::Back(name) => self.machine(name, super::model::Machine::come_back),
+            Happening::Stop(name) => self.machine(name, super::model::Machine::stop),
+            Happening::Source(source, flowing) => {
+                self.heard.insert(*source, *flowing);
+                self.report(now);
+            }
+            Happening::Unschedulable(count) => self.model.unschedulable = *count,
+            Happening::BuildsFail(fail) => self.model.builds_fail = *fail,
+            Happening::EmptyList(empty) => self.model.empty_list = *empty,
+            Happening::Alert {
+                name,
+                labels,
+                firing,
+            } => {
+                let mut labels = labels.clone();
+                labels.insert("alertname".to_owned(), name.clone());
+                let fingerprint = format!("{labels:?}");
+                self.step(
+                    now,
+                    Input::Alert(Alert {
+                        name: name.clone(),
+                        firing: *firing,
+                        labels,
+                        summary: name.clone(),
+                        fingerprint,
+                        starts_at: now.wall,
+                    }),
+                );
+            }
+            Happening::Wish(wish) => {
+                self.wishes += 1;
+                let request = OperatorRequest {
+                    key: format!("wish-{}", self.wishes),
+                    who: "operator".to_owned(),
+                    why: "asked".to_owned(),
+                    wish: wish.clone(),
+                };
+                self.step(now, Input::Operator(request));
+            }
+            Happening::Restart => {
+                self.engine = engine(self.scenario, &self.policies, &self.journal, now);
+                self.report(now);
+                self.step(now, Input::Tick);
+            }
+        }
+    }
+
+    fn machine(&mut self, name: &NodeName, change: fn(&mut super::model::Machine)) {
+        if let Some(machine) = self.model.machine_mut(name) {
+            change(machine);
+        }
+    }
+
+    fn step(&mut self, now: Now, input: Input) {
+        let output = self.engine.step(now, input);
+        self.take(now, output);
+    }
+
+    fn take(&mut self, now: Now, output: Output) {
+        let time = format_duration(now.wall.since(BEGIN));
+        for record in &output.records {
+            if let Some(line) = line_of(record) {
+                self.lines.push(format!("{time} {line}"));
+            }
+        }
+        for failure in &output.failures {
+            self.lines.push(format!("{time} error {failure}"));
+        }
+        self.journal.extend(output.records);
+        for action in &output.actions {
+            self.model.act(now.wall, action);
+        }
+    }
+}
+
+fn engine(scenario: &Scenario, policies: &Arc<PolicySet>, journal: &[Record], now: Now) -> Engine {
+    let settings = Settings {
+        cluster: CLUSTER.to_owned(),
+        pools: scenario.pools.clone(),
+        limits: Limits::default(),
+        lateness: Duration::from_secs(600),
+        heartbeat_sources: vec![SourceName::Kafka],
+    };
+    Engine::new(
+        settings,
+        Arc::clone(policies),
+        journal.iter().cloned(),
+        1,
+        "scenario",
+        now,
+    )
+}
+
+fn at(second: u64) -> Now {
+    Now {
+        wall: BEGIN,
+        mono: BEGIN_MONO,
+    }
+    .plus(Duration::from_secs(second))
+}
+
+/// A record as a line, if it is one that a scenario tells.
+fn line_of(record: &Record) -> Option<String> {
+    match record {
+        Record::Decision { decision } => Some(format!(
+            "decide {} [{}] {}",
+            decision.what, decision.origin, decision.why
+        )),
+        Record::Refusal { refusal } => Some(format!(
+            "refuse {}: {} [{}]",
+            refusal.what, refusal.reason, refusal.origin
+        )),
+        Record::Operation { operation } => {
+            let Phase::Over { ending } = &operation.phase else {
+                return None;
+            };
+            let kind = match operation.kind {
+                OperationKind::Add => "add",
+                OperationKind::Remove => "remove",
+                OperationKind::Heal(rung) => rung.as_str(),
+            };
+            let ending = match ending {
+                Ending::Done => "done".to_owned(),
+                Ending::Failed(why) => format!("failed: {why}"),
+                Ending::Cancelled(why) => format!("cancelled: {why}"),
+                Ending::Dry => "dry run".to_owned(),
+            };
+            let name = operation
+                .node()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            Some(format!("end {kind} {name}: {ending}"))
+        }
+        Record::Brake { brake, on, .. } => {
+            let name = serde_json::to_string(brake).unwrap_or_default();
+            let name: String = name.chars().filter(|c| !"{}\"".contains(*c)).collect();
+            let switch = if *on { "on" } else { "off" };
+            Some(format!("brake {name} {switch}"))
+        }
+        Record::Wish { wish, .. } => {
+            let wish = serde_json::to_string(wish).unwrap_or_default();
+            Some(format!("wish {wish}"))
+        }
+        _ => None,
+    }
+}
