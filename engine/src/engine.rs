@@ -17,7 +17,7 @@ use crate::names::{NodeName, PoolName};
 use crate::notice::{Notice, NoticeKind};
 use crate::planner::Needs;
 use crate::policy::{PolicyError, PolicySet};
-use crate::rules::{Deadline, NoDeadline, Rules};
+use crate::rules::{Deadline, Rules, Watch};
 use crate::settings::{PoolSettings, Settings};
 use crate::signals::Sight;
 use crate::time::{Monotonic, Now};
@@ -124,7 +124,7 @@ pub struct Engine {
     pub(crate) quiet: std::collections::BTreeMap<PoolName, Monotonic>,
     kept: std::collections::BTreeMap<NodeName, NodeSlot>,
     now: Now,
-    deadline: Box<dyn Deadline>,
+    watch: Watch,
     version: String,
     next_tick: Monotonic,
     replan: bool,
@@ -179,7 +179,7 @@ impl Engine {
             quiet: std::collections::BTreeMap::new(),
             kept: std::collections::BTreeMap::new(),
             now,
-            deadline: Box::new(NoDeadline),
+            watch: Watch::never(),
             version: version.to_owned(),
             next_tick: now.mono,
             replan: false,
@@ -200,8 +200,8 @@ impl Engine {
     }
 
     /// Ends scripts that take too long. Without one only their limit of operations does.
-    pub fn set_deadline(&mut self, deadline: Box<dyn Deadline>) {
-        self.deadline = deadline;
+    pub fn set_deadline(&mut self, deadline: Arc<dyn Deadline>) {
+        self.watch = Watch::new(deadline);
     }
 
     /// Takes one input in at `now` and says what is to be done.
@@ -261,7 +261,7 @@ impl Engine {
         let touched = std::mem::take(&mut self.touched);
         for slot in &touched {
             let sight = self.world.sight(now);
-            self.rules.record(sight, *slot, &*self.deadline);
+            self.rules.record(sight, *slot, &self.watch);
             let pool = self
                 .world
                 .cluster
@@ -293,7 +293,7 @@ impl Engine {
                     *flag = false;
                 }
                 let sight = self.world.sight(now);
-                self.rules.look_at_pool(sight, pool, &*self.deadline);
+                self.rules.look_at_pool(sight, pool, &self.watch);
             }
         }
     }
@@ -331,7 +331,7 @@ impl Engine {
         if alert.firing {
             let expiry = self.world.settings.limits.decision_expiry;
             let sight = self.world.sight(now);
-            self.rules.alert(sight, alert, expiry, &*self.deadline);
+            self.rules.alert(sight, alert, expiry, &self.watch);
         }
         self.replan = true;
     }
@@ -375,11 +375,10 @@ impl Engine {
         self.next_tick = now.mono.plus(TICK);
         self.update_brakes(now);
         let sight = self.world.sight(now);
-        self.rules.timers(sight, &*self.deadline);
+        self.rules.timers(sight, &self.watch);
         for slot in 0..self.pool_count() {
             let sight = self.world.sight(now);
-            self.rules
-                .look_at_pool(sight, PoolSlot(slot), &*self.deadline);
+            self.rules.look_at_pool(sight, PoolSlot(slot), &self.watch);
         }
         self.decide(now);
         self.drive(now);

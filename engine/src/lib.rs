@@ -39,4 +39,4 @@ pub mod time;
 pub mod window;
 
 pub use engine::{Answer, Counters, Engine, Output};
-pub use rules::{Deadline, NoDeadline};
+pub use rules::Deadline;

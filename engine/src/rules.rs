@@ -13,7 +13,8 @@ use crate::decision::{Ask, Direction, Evidence, Origin, Proposal, Witness};
 use crate::event::Alert;
 use crate::names::PoolName;
 use crate::policy::{
-    BodyAsk, PolicyError, PolicySet, PoolFacts, RuleKind, Signal, SignalReader, Subject, Verdict,
+    BodyAsk, Interrupt, PolicyError, PolicySet, PoolFacts, RuleKind, Signal, SignalReader, Subject,
+    Verdict,
 };
 use crate::signals::{NodeReader, PoolReader, Sight};
 use crate::time::Monotonic;
@@ -36,8 +37,8 @@ const SLICE_MS: u64 = 100;
 const ASKED_MAX: usize = 1_000;
 
 /// Ends a script that runs for too long. Handed in by the caller, since the engine has no
-/// clock; replay hands in [`NoDeadline`], so that its answers never depend on the machine.
-pub trait Deadline: Send {
+/// clock; replay hands in none, so that its answers never depend on the machine.
+pub trait Deadline: Send + Sync {
     /// A script begins now.
     fn begin(&self);
 
@@ -45,15 +46,35 @@ pub trait Deadline: Send {
     fn passed(&self) -> bool;
 }
 
-/// Lets every script run until its limit of operations ends it.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct NoDeadline;
+/// A deadline as scripts are asked by it.
+#[derive(Clone)]
+pub(crate) struct Watch {
+    deadline: Option<Arc<dyn Deadline>>,
+    interrupt: Interrupt,
+}
 
-impl Deadline for NoDeadline {
-    fn begin(&self) {}
+impl Watch {
+    pub(crate) fn new(deadline: Arc<dyn Deadline>) -> Self {
+        let asked = Arc::clone(&deadline);
+        Self {
+            deadline: Some(deadline),
+            interrupt: Interrupt::new(move || asked.passed()),
+        }
+    }
 
-    fn passed(&self) -> bool {
-        false
+    /// Lets every script run until its limit of operations ends it.
+    pub(crate) fn never() -> Self {
+        Self {
+            deadline: None,
+            interrupt: Interrupt::never(),
+        }
+    }
+
+    fn begin(&self) -> &Interrupt {
+        if let Some(deadline) = &self.deadline {
+            deadline.begin();
+        }
+        &self.interrupt
     }
 }
 
@@ -205,7 +226,7 @@ impl Rules {
     }
 
     /// Looks at the nodes whose timers have run out.
-    pub(crate) fn timers(&mut self, sight: Sight<'_>, deadline: &dyn Deadline) {
+    pub(crate) fn timers(&mut self, sight: Sight<'_>, watch: &Watch) {
         while let Some(entry) = self.timers.first_entry() {
             if (entry.key() + 1).saturating_mul(SLICE_MS) > sight.now.mono.0 {
                 return;
@@ -217,20 +238,15 @@ impl Rules {
                     // Heard of since: the timer goes on from the last sign of life.
                     self.arm(due.unwrap_or_default(), slot);
                 } else {
-                    self.look_at_node(sight, slot, deadline);
+                    self.look_at_node(sight, slot, watch);
                 }
             }
         }
     }
 
     /// Evaluates the rules of a node. Its timer is set anew if it has none in the near future.
-    pub(crate) fn look_at_node(
-        &mut self,
-        sight: Sight<'_>,
-        slot: NodeSlot,
-        deadline: &dyn Deadline,
-    ) {
-        self.record(sight, slot, deadline);
+    pub(crate) fn look_at_node(&mut self, sight: Sight<'_>, slot: NodeSlot, watch: &Watch) {
+        self.record(sight, slot, watch);
         if sight.cluster.member(slot).is_some()
             && let Some(due) = self.due(sight, slot)
         {
@@ -239,7 +255,7 @@ impl Rules {
     }
 
     /// Evaluates the rules of a node that a record came of. Its timer stays as it is.
-    pub(crate) fn record(&mut self, sight: Sight<'_>, slot: NodeSlot, deadline: &dyn Deadline) {
+    pub(crate) fn record(&mut self, sight: Sight<'_>, slot: NodeSlot, watch: &Watch) {
         if let Some(looked) = self.looked.get_mut(slot.0 as usize) {
             *looked = sight.now.mono.0.max(1);
         }
@@ -260,7 +276,15 @@ impl Rules {
             else {
                 continue;
             };
-            let holds = policies.verdict(place, &mut reader) == Verdict::True;
+            let holds = if rule.native {
+                policies.verdict(place, &mut reader) == Verdict::True
+            } else {
+                let subject = Subject::Node {
+                    name: member.name.clone(),
+                    pool: facts(sight, pool),
+                };
+                self.closure_holds(place, &subject, &mut reader, watch)
+            };
             let held = self.held(place, slot.0 as usize, holds, sight.now.mono, rule.hold);
             match held {
                 Held::No => {
@@ -279,7 +303,7 @@ impl Rules {
                             name: member.name.clone(),
                             pool: facts(sight, pool),
                         };
-                        let proposals = self.propose(place, &subject, &mut reader, deadline);
+                        let proposals = self.propose(place, &subject, &mut reader, watch);
                         self.nodes.insert(
                             (slot, place),
                             Standing {
@@ -305,12 +329,7 @@ impl Rules {
     }
 
     /// Evaluates the rules of a pool.
-    pub(crate) fn look_at_pool(
-        &mut self,
-        sight: Sight<'_>,
-        pool: PoolSlot,
-        deadline: &dyn Deadline,
-    ) {
+    pub(crate) fn look_at_pool(&mut self, sight: Sight<'_>, pool: PoolSlot, watch: &Watch) {
         if let Some(looked) = self.pool_looked.get_mut(usize::from(pool.0)) {
             *looked = Some(sight.now.mono);
         }
@@ -329,7 +348,7 @@ impl Rules {
             let held = self.held(place, usize::from(pool.0), holds, sight.now.mono, rule.hold);
             if held == Held::Yes {
                 let subject = Subject::Pool(facts(sight, pool));
-                let proposals = self.propose(place, &subject, &mut reader, deadline);
+                let proposals = self.propose(place, &subject, &mut reader, watch);
                 let ran = sight.now.mono;
                 self.pools
                     .insert((pool, place), Standing { proposals, ran });
@@ -345,7 +364,7 @@ impl Rules {
         sight: Sight<'_>,
         alert: &Alert,
         expiry: Duration,
-        deadline: &dyn Deadline,
+        watch: &Watch,
     ) {
         let policies = Arc::clone(&self.policies);
         for (place, rule) in policies.rules().iter().enumerate() {
@@ -353,7 +372,7 @@ impl Rules {
                 continue;
             }
             let subject = Subject::Alert(alert.clone());
-            for proposal in self.propose(place, &subject, &mut NoSignals, deadline) {
+            for proposal in self.propose(place, &subject, &mut NoSignals, watch) {
                 self.ask(proposal, sight.now.mono.plus(expiry));
             }
         }
@@ -397,20 +416,38 @@ impl Rules {
         self.pools.clear();
     }
 
+    /// Asks a condition that is a closure. One that fails does not hold.
+    fn closure_holds<R: SignalReader>(
+        &mut self,
+        place: usize,
+        subject: &Subject,
+        reader: &mut R,
+        watch: &Watch,
+    ) -> bool {
+        self.bodies += 1;
+        let policies = Arc::clone(&self.policies);
+        match policies.run_condition(place, subject, reader, watch.begin()) {
+            Ok(verdict) => verdict == Verdict::True,
+            Err(error) => {
+                self.failures.push(error);
+                false
+            }
+        }
+    }
+
     fn propose<R: SignalReader>(
         &mut self,
         place: usize,
         subject: &Subject,
         reader: &mut R,
-        deadline: &dyn Deadline,
+        watch: &Watch,
     ) -> Vec<Proposal> {
         let policies = Arc::clone(&self.policies);
         let Some(rule) = policies.rules().get(place) else {
             return Vec::new();
         };
         self.bodies += 1;
-        deadline.begin();
-        let asks = match policies.run_body(place, subject, reader, &|| deadline.passed()) {
+        let asks = match policies.run_body(place, subject, reader, watch.begin()) {
             Ok(asks) => asks,
             Err(error) => {
                 self.failures.push(error);
