@@ -21,6 +21,7 @@ fn size(n: u32) -> Record {
     Record::Desired {
         pool: PoolName::new("workers"),
         size: n,
+        origin: rhizome_engine::decision::Origin::Bounds,
         at: at(u64::from(n)),
     }
 }
