@@ -11,5 +11,6 @@
 
 pub mod decode;
 pub mod delivery;
+pub mod kafka;
 
 pub use delivery::{Ack, Acknowledge, Delivery, Inlet, Outlet, Position};
