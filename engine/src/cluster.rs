@@ -498,8 +498,9 @@ impl Cluster {
         if let Some(member) = self.at_mut(slot) {
             member.node = Some(node);
         }
-        // The VM's metadata says which pool, else the Node's label.
-        if !by_vm {
+        // The VM's metadata says which pool, else the Node's label. A node whose VM is gone
+        // stays where it was.
+        if !by_vm && pool.is_some() {
             self.place(slot, pool);
         }
     }

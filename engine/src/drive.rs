@@ -8,6 +8,7 @@ use crate::action::{Action, ActionKey, ActionResult};
 use crate::cluster::{Member, Node, PoolSlot, Server};
 use crate::decision::{Decision, Origin, Proposal, Rung};
 use crate::engine::{Answer, Engine};
+use crate::event::Observation;
 use crate::journal::Record;
 use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::notice::NoticeKind;
@@ -360,8 +361,9 @@ impl Engine {
         let creates = over.creates_vm();
         let name = over.node().map(ToString::to_string).unwrap_or_default();
         let id = over.id;
-        if over.old.is_some() && over.committed {
+        if over.committed && *ending == Ending::Done {
             self.removed = self.removed.saturating_add(1);
+            self.forget(now, &over);
         }
         self.emit(Record::Operation {
             operation: Box::new(over),
@@ -406,6 +408,22 @@ impl Engine {
         }
         self.count_in_flight();
         self.replan();
+    }
+
+    /// The machine is gone from both sides, whatever the last listing still shows.
+    fn forget(&mut self, now: Now, over: &Operation) {
+        let Some(old) = &over.old else { return };
+        let rebuilt = over.new.as_ref().is_some_and(|new| new.vm == old.vm);
+        if rebuilt {
+            return;
+        }
+        if let Some(vm) = old.vm.clone() {
+            self.see(now, Observation::ServerGone(vm));
+        }
+        if let Some(uid) = old.uid.clone() {
+            let name = old.node.clone();
+            self.see(now, Observation::NodeGone { name, uid });
+        }
     }
 
     /// A removal that was not carried out: the pool is to keep the size it has.

@@ -299,6 +299,13 @@ impl Engine {
     }
 
     fn observation(&mut self, now: Now, observation: Observation) {
+        self.see(now, observation);
+        self.count_in_flight();
+        self.drive(now);
+    }
+
+    /// Takes in what was observed, and lets windows and rules follow.
+    pub(crate) fn see(&mut self, now: Now, observation: Observation) {
         let listing = matches!(
             observation,
             Observation::Servers { .. } | Observation::Nodes { .. }
@@ -322,8 +329,6 @@ impl Engine {
             }
         }
         self.changes = changes;
-        self.count_in_flight();
-        self.drive(now);
     }
 
     fn alert(&mut self, now: Now, alert: &crate::event::Alert) {

@@ -126,7 +126,7 @@ impl<'a> Guard<'a> {
     }
 
     /// What stops everything, adding too.
-    fn everywhere(&self, pool: &PoolName) -> Result<(), Refused> {
+    pub(crate) fn everywhere(&self, pool: &PoolName) -> Result<(), Refused> {
         let paused = &self.state.paused;
         if paused.contains(&None) || paused.contains(&Some(pool.clone())) {
             let scope = if paused.contains(&None) {
@@ -609,7 +609,7 @@ impl<'a> Guard<'a> {
             .map(|operation| operation.kind)
     }
 
-    fn operation_of(&self, name: &NodeName) -> Option<crate::names::OperationId> {
+    pub(crate) fn operation_of(&self, name: &NodeName) -> Option<crate::names::OperationId> {
         self.state
             .operations
             .values()

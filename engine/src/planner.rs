@@ -133,6 +133,11 @@ impl Engine {
             return;
         };
         let (ladder, witness) = (ladder.clone(), *witness);
+        // What is being healed goes on to be ill for a while: that is no refusal.
+        let healing = self.guard(now).operation_of(node).is_some();
+        if healing && matches!(proposal.origin, Origin::Rule(_)) {
+            return;
+        }
         if let Err(why) = self.cooled(now, &proposal.origin, &name) {
             self.refuse(now, &name, Some(node), &proposal, why);
             return;
@@ -255,8 +260,7 @@ impl Engine {
                     self.plan_up(now, pool, &name, &settings, &resize.proposal, to);
                 }
                 Direction::Either if to < staying => {
-                    self.set_desired(now, &name, &resize.proposal, to.max(settings.min));
-                    self.rules.answered(&resize.proposal);
+                    self.plan_shrink(now, &name, &settings, &resize.proposal, to);
                 }
                 Direction::Down if to < staying && up.is_some() => {
                     let why = format!("{name} is asked to grow to {}", up.unwrap_or_default());
@@ -266,8 +270,9 @@ impl Engine {
                     self.plan_down(now, pool, &name, &settings, &resize.proposal, to);
                 }
                 _ => {
+                    // A rule whose wish is fulfilled, or under way, is not refused anything.
                     let why = format!("{name} has {staying} already, or is on its way to it");
-                    self.refuse(now, &name, None, &resize.proposal, (Reason::NoChange, why));
+                    self.answer_refused(&resize.proposal, Reason::NoChange, &why);
                     self.rules.answered(&resize.proposal);
                 }
             }
@@ -311,6 +316,28 @@ impl Engine {
             };
             self.refuse(now, name, None, proposal, why);
         }
+    }
+
+    /// An operator wants fewer: the size is set, and `reconcile` takes one node at a time as the
+    /// guard lets it. What stops everything refuses the wish, so that nothing happens later
+    /// that the operator was not told of.
+    fn plan_shrink(
+        &mut self,
+        now: Now,
+        name: &PoolName,
+        settings: &PoolSettings,
+        proposal: &Proposal,
+        to: u32,
+    ) {
+        self.rules.answered(proposal);
+        if let Err(why) = self.guard(now).everywhere(name) {
+            self.refuse(now, name, None, proposal, why);
+            return;
+        }
+        let size = to.max(settings.min);
+        self.set_desired(now, name, proposal, size);
+        let text = format!("{name} is to have {size}: nodes go one at a time, as the brakes allow");
+        self.answer_granted(proposal, &text);
     }
 
     /// Begins up to `count` additions and says how many; a refusal is noted once.
@@ -478,11 +505,11 @@ impl Engine {
         }
         let size = self.sight(now).size(pool);
         let staying = size.saturating_sub(self.removing(name));
-        let bounds = |why: String| Proposal {
+        let bounds = |why: String, to: u32| Proposal {
             origin: Origin::Bounds,
             ask: Ask::Resize {
                 pool: name.clone(),
-                to: i64::from(settings.min),
+                to: i64::from(to),
                 direction: Direction::Either,
             },
             why,
@@ -492,7 +519,7 @@ impl Engine {
             Some((desired, origin)) => (*desired, origin.clone()),
             None => {
                 let first = staying.clamp(settings.min, settings.max.max(settings.min));
-                let proposal = bounds("as found".to_owned());
+                let proposal = bounds("as found".to_owned(), first);
                 self.set_desired(now, name, &proposal, first);
                 (first, Origin::Bounds)
             }
@@ -500,18 +527,18 @@ impl Engine {
         let wanted = desired.clamp(settings.min, settings.max.max(settings.min));
         if wanted > staying {
             let why = format!("{name} has {staying} and is to have {wanted}");
-            let mut proposal = bounds(why);
+            let mut proposal = bounds(why, wanted);
             if matches!(origin, Origin::Operator(_)) {
                 proposal.origin = origin;
             }
             let count = wanted.saturating_sub(size);
             self.add(now, pool, name, count, &proposal, size);
-        } else if wanted < staying && self.adding(name) == 0 {
+        } else if wanted < staying && self.adding(name) + self.removing(name) == 0 {
             // Only an operator's word, or the maximum, takes nodes away without a rule.
             let over = staying > settings.max;
             if over || matches!(origin, Origin::Operator(_)) {
                 let why = format!("{name} has {staying} and is to have {wanted}");
-                let mut proposal = bounds(why);
+                let mut proposal = bounds(why, wanted);
                 if !over {
                     proposal.origin = origin;
                 }

@@ -390,7 +390,10 @@ impl Rules {
 
     /// The proposal was granted, or will never be: it need not be asked again.
     pub(crate) fn answered(&mut self, proposal: &Proposal) {
-        self.asked.retain(|asked| asked.proposal != *proposal);
+        let same = |asked: &Asked| {
+            asked.proposal.origin == proposal.origin && asked.proposal.ask == proposal.ask
+        };
+        self.asked.retain(|asked| !same(asked));
     }
 
     /// Every proposal that stands, in a fixed order: operators' and alerts', nodes', pools'.

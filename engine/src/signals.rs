@@ -44,7 +44,11 @@ impl Sight<'_> {
     pub(crate) fn silence(&self, slot: NodeSlot, member: &Member) -> Option<Duration> {
         let flowing = self.flowing_since?;
         let heard = self.windows.last_heard(slot).unwrap_or_default();
-        let from = heard.max(flowing.wall).max(member.since.wall);
+        // A machine that is still booting is not silent: its node's life begins with its join.
+        let born = member.node.as_ref().map_or(member.since.wall, |node| {
+            node.created.max(member.since.wall)
+        });
+        let from = heard.max(flowing.wall).max(born);
         Some(self.now.wall.since(from))
     }
 

@@ -43,6 +43,8 @@ pub(super) struct Machine {
     /// Whether the machine runs, and its agent on it.
     alive: bool,
     agent: bool,
+    /// Whether no reboot brings it back.
+    broken: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -305,6 +307,7 @@ impl Model {
             there: true,
             alive: false,
             agent: true,
+            broken: false,
         });
         self.dirty = true;
         id
@@ -322,8 +325,8 @@ impl Model {
         let reboot = machine.status == ServerStatus::Reboot;
         machine.status = ServerStatus::Active;
         if reboot {
-            machine.alive = true;
-            machine.agent = true;
+            machine.alive = !machine.broken;
+            machine.agent = machine.alive;
         } else {
             self.at(now.plus(JOIN), Later::Join(id.clone()));
         }
@@ -407,6 +410,11 @@ impl Model {
 impl Machine {
     pub(super) fn die(&mut self) {
         self.alive = false;
+    }
+
+    pub(super) fn break_down(&mut self) {
+        self.alive = false;
+        self.broken = true;
     }
 
     pub(super) fn agent_dies(&mut self) {

@@ -47,6 +47,8 @@ pub struct Series {
 pub enum Happening {
     /// The machine dies: agent and kubelet fall silent. Nova still says ACTIVE.
     Die(NodeName),
+    /// The machine dies for good: no reboot brings it back.
+    Break(NodeName),
     /// Only the agent dies.
     AgentDies(NodeName),
     /// The machine comes back by itself.
@@ -242,6 +244,7 @@ fn read_happening(text: &str) -> Result<Happening, String> {
     };
     match words.as_slice() {
         ["die", name] => Ok(Happening::Die(node(name))),
+        ["break", name] => Ok(Happening::Break(node(name))),
         ["agent-dies", name] => Ok(Happening::AgentDies(node(name))),
         ["back", name] => Ok(Happening::Back(node(name))),
         ["stop", name] => Ok(Happening::Stop(node(name))),

@@ -204,6 +204,7 @@ impl<'a> Player<'a> {
     fn happen(&mut self, now: Now, happening: &Happening) {
         match happening {
             Happening::Die(name) => self.machine(name, super::model::Machine::die),
+            Happening::Break(name) => self.machine(name, super::model::Machine::break_down),
             Happening::AgentDies(name) => self.machine(name, super::model::Machine::agent_dies),
             Happening::Back(name) => self.machine(name, super::model::Machine::come_back),
             Happening::Stop(name) => self.machine(name, super::model::Machine::stop),

@@ -9,8 +9,11 @@ use std::path::{Path, PathBuf};
 use rhizome::scenario;
 use rhizome_engine::policy::SourceFile;
 
-/// Rust's main threads have 8 MiB of stack and test threads 2; scripts are given 16.
+/// Test threads have 2 MiB of stack; scripts are given 16.
 const STACK: usize = 16 << 20;
+
+/// Fewer files than this, and they were not found.
+const FILES_MIN: usize = 2;
 
 #[test]
 fn scenarios_come_out_as_they_say() {
@@ -19,7 +22,10 @@ fn scenarios_come_out_as_they_say() {
     for folder in ["tests/scenarios", "policies"] {
         files.extend(scenario_files(&root.join(folder)));
     }
-    assert!(files.len() >= 10, "scenarios were not found: {files:?}");
+    assert!(
+        files.len() >= FILES_MIN,
+        "scenarios were not found: {files:?}"
+    );
     let run = move || files.iter().filter_map(|file| check(file)).collect();
     let failures: Vec<String> = std::thread::Builder::new()
         .stack_size(STACK)
@@ -72,17 +78,20 @@ fn check(file: &Path) -> Option<String> {
         fs::write(file, scenario::with_expected(&text, &lines)).unwrap();
         return None;
     }
-    let (at, want, got) = first_difference(&scenario.expected, &lines);
-    Some(format!(
-        "{name}: line {at} under `expect`:\n  expected: {want}\n  happened: {got}"
-    ))
-}
-
-fn first_difference(expected: &[String], lines: &[String]) -> (usize, String, String) {
-    let longest = expected.len().max(lines.len());
+    let longest = scenario.expected.len().max(lines.len());
     let at = (0..longest)
-        .find(|at| expected.get(*at) != lines.get(*at))
+        .find(|at| scenario.expected.get(*at) != lines.get(*at))
         .unwrap_or_default();
-    let line = |lines: &[String]| lines.get(at).cloned().unwrap_or_else(|| "nothing".to_owned());
-    (at + 1, line(expected), line(lines))
+    let line = |lines: &[String]| {
+        lines
+            .get(at)
+            .cloned()
+            .unwrap_or_else(|| "nothing".to_owned())
+    };
+    Some(format!(
+        "{name}: line {} under `expect`:\n  expected: {}\n  happened: {}",
+        at + 1,
+        line(&scenario.expected),
+        line(&lines)
+    ))
 }
