@@ -79,6 +79,8 @@ pub struct Operation {
     pub none_found: Option<Moment>,
     /// VMs with the operation's mark that are to be deleted.
     pub twins: Vec<VmRef>,
+    /// Those that were: a Node that runs on one of them came of this operation.
+    pub dropped: Vec<VmId>,
     /// The search that found the twins, and that looks again when they are deleted.
     pub search: Option<Step>,
     /// Whether anything was sent at all.
@@ -327,6 +329,7 @@ impl Operation {
             doubt: None,
             none_found: None,
             twins: Vec::new(),
+            dropped: Vec::new(),
             search: None,
             sent: false,
             cordoned: false,

@@ -123,7 +123,6 @@ pub fn resume(operation: &Operation, open: Option<ActionKey>, context: &Context<
         // Journaled, but the crash came before the operation was.
         operation.started(key);
     }
-    operation.tries = 0;
     let Some(sequence) = operation.in_flight else {
         if operation.step == Step::Settle {
             // The wall clock may have been stepped while nobody looked: settle anew.
@@ -131,6 +130,8 @@ pub fn resume(operation: &Operation, open: Option<ActionKey>, context: &Context<
         }
         return operation;
     };
+    // Our own end is no failure of the step: it must not be given up for it.
+    operation.tries = 0;
     let key = ActionKey {
         operation: operation.id,
         sequence,
@@ -420,8 +421,8 @@ impl Turn<'_> {
             Course::Again if operation.tries + 1 >= TRIES_MAX => self.give_up(operation, why),
             Course::Again => self.again_without_end(operation, after),
             Course::Look => {
-                let look = self.context.limits.settle_again;
-                self.again_without_end(operation, Some(look))
+                let settle = self.context.limits.settle;
+                self.again_without_end(operation, Some(settle))
             }
             Course::Insist => self.again_without_end(operation, after),
             Course::Park => {
@@ -437,6 +438,10 @@ impl Turn<'_> {
                 self.enter(operation, step)
             }
             Course::GiveUp => self.give_up(operation, why),
+            Course::LetGo => {
+                operation.committed = false;
+                self.give_up(operation, why)
+            }
         }
     }
 
@@ -678,7 +683,10 @@ impl Turn<'_> {
     /// gone.
     fn dropped(&self, mut operation: Operation) -> Operation {
         if !operation.twins.is_empty() {
-            operation.twins.remove(0);
+            let twin = operation.twins.remove(0);
+            if !operation.dropped.contains(&twin.id) {
+                operation.dropped.push(twin.id);
+            }
         }
         let step = match operation.search {
             Some(search) if operation.twins.is_empty() => search,

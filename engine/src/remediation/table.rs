@@ -91,7 +91,7 @@ pub(super) enum Deadline {
 pub(super) enum Course {
     /// Once more, a bounded number of times with doubling pauses; then given up.
     Again,
-    /// The same, after the time in which the world shows what happened.
+    /// The same, after the time in which a call of unknown outcome still comes through.
     Look,
     /// Once more, without end: what it removes must not be left behind.
     Insist,
@@ -103,6 +103,8 @@ pub(super) enum Course {
     Go(Step),
     /// Given up: undo, and end.
     GiveUp,
+    /// The same, even past the point of no return: it is not ours any more.
+    LetGo,
 }
 
 /// What is done on each kind of failure.
@@ -142,7 +144,7 @@ const ORDINARY: Reactions = Reactions {
     not_found: Course::GiveUp,
     not_owned: Course::GiveUp,
     gate: Course::Park,
-    needs_token: Course::Go(Step::CreateToken),
+    needs_token: Course::GiveUp,
     blocked: Course::Again,
     timed_out: Course::Again,
 };
@@ -226,7 +228,11 @@ table! {
         work: Work::Act(work::create_server),
         deadline: Deadline::Build,
         late: Course::GiveUp,
-        on: Reactions { unknown: Course::Go(Step::Settle), ..ORDINARY },
+        on: Reactions {
+            unknown: Course::Go(Step::Settle),
+            needs_token: Course::Go(Step::CreateToken),
+            ..ORDINARY
+        },
         undo: Undo::Made,
     }
     /// A creation of unknown outcome may still come to be: it is given time.
@@ -330,7 +336,11 @@ table! {
         work: Work::Act(work::delete_server),
         deadline: Deadline::Calls,
         late: Course::GiveUp,
-        on: Reactions { not_found: Course::Pass, ..ORDINARY },
+        on: Reactions {
+            not_found: Course::Pass,
+            not_owned: Course::LetGo,
+            ..ORDINARY
+        },
         undo: Undo::Cordon,
     }
     /// The old VM is gone; if it is not after a while, it is deleted once more.
@@ -393,8 +403,13 @@ table! {
         work: Work::Act(work::stop_server),
         deadline: Deadline::Rung,
         late: Course::GiveUp,
-        // Not there any more: whether that is so, the next step looks.
-        on: Reactions { not_found: Course::Pass, ..ORDINARY },
+        on: Reactions {
+            // One that comes through late must not stop the VM after its rebuild.
+            unknown: Course::Look,
+            // Not there any more: whether that is so, the next step looks.
+            not_found: Course::Pass,
+            ..ORDINARY
+        },
         undo: Undo::Nothing,
     }
     /// The old VM is confirmed off.
@@ -412,7 +427,11 @@ table! {
         work: Work::Act(work::rebuild_server),
         deadline: Deadline::Build,
         late: Course::GiveUp,
-        on: Reactions { unknown: Course::Look, ..ORDINARY },
+        on: Reactions {
+            unknown: Course::Look,
+            needs_token: Course::Go(Step::CreateToken),
+            ..ORDINARY
+        },
         undo: Undo::Made,
     }
     /// Undo: the token goes first, so that nobody joins while the rest is undone.

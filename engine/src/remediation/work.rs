@@ -206,7 +206,7 @@ pub(super) fn undo_node(view: &View<'_>) -> Job {
         return Job::Skip;
     };
     match view.node_of(Some(new)) {
-        Sight::There(node) if view.operation.sent && is_own(new, &node) => {
+        Sight::There(node) if view.operation.sent && is_own(view.operation, new, &node) => {
             Job::Do(ActionKind::DeleteNode {
                 node: NodeRef {
                     name: new.node.clone(),
@@ -220,11 +220,12 @@ pub(super) fn undo_node(view: &View<'_>) -> Job {
 }
 
 /// Whether the node of the new machine's name came of this operation.
-fn is_own(new: &Machine, node: &Node) -> bool {
-    match &new.uid {
-        Some(uid) => *uid == node.uid,
-        None => new.vm.is_some() && node.vm == new.vm,
-    }
+fn is_own(operation: &Operation, new: &Machine, node: &Node) -> bool {
+    new.uid.as_ref() == Some(&node.uid)
+        || node
+            .vm
+            .as_ref()
+            .is_some_and(|vm| new.vm.as_ref() == Some(vm) || operation.dropped.contains(vm))
 }
 
 pub(super) fn reboot_soft(view: &View<'_>) -> Job {
@@ -236,6 +237,12 @@ pub(super) fn reboot_hard(view: &View<'_>) -> Job {
 }
 
 pub(super) fn stop_server(view: &View<'_>) -> Job {
+    if let Sight::There(server) = view.server_of(view.old())
+        && view.operation.tries > 0
+        && server.status == ServerStatus::Shutoff
+    {
+        return Job::Skip;
+    }
     view.on_old_vm(|vm| ActionKind::StopServer { vm })
 }
 

@@ -1,5 +1,8 @@
 //! Each action failed, repeated, lost and late; the program killed after every record.
 
+use proptest::prelude::*;
+
+use super::world::Troubles;
 use super::*;
 use crate::action::FailureKind;
 
@@ -46,6 +49,7 @@ fn each_action_failed_once_in_turn_at_each_kind_leaves_nothing_behind() {
                     true => Fault::Fail(*kind),
                     false => Fault::None,
                 });
+                run.trace = format!("{kind:?} at {at}: {:?}", run.world.calls);
                 run.assert_clean(&ending);
             }
         }
@@ -58,22 +62,19 @@ fn each_action_failed_for_an_hour_in_turn_at_each_kind_leaves_nothing_behind() {
         for at in 0..calls(*case) {
             for kind in KINDS {
                 let mut run = Run::new(*case);
-                let mut since = None;
                 let mut name = "";
-                let began = run.world.clock;
-                let _ = began;
-                let mut tries = 0;
+                let mut left = 60;
                 let ending = run.run(|number, action| {
                     if number == at {
-                        since = Some(number);
                         name = action.kind.name();
                     }
-                    if since.is_some() && action.kind.name() == name && tries < 60 {
-                        tries += 1;
+                    if action.kind.name() == name && left > 0 {
+                        left -= 1;
                         return Fault::Fail(*kind);
                     }
                     Fault::None
                 });
+                run.trace = format!("{kind:?} at {at}: {:?}", run.world.calls);
                 run.assert_clean(&ending);
             }
         }
@@ -97,7 +98,7 @@ fn each_action_done_twice_is_done_once() {
             let ending = run.run(|_, action| match fault {
                 // A search whose answer is never heard finds nothing, however long.
                 Fault::Twice => Fault::Twice,
-                _ if action.kind.mutates() && run_is_first(action) => fault,
+                _ if action.kind.mutates() && is_first_try(action) => fault,
                 _ => Fault::None,
             });
             run.assert_clean(&ending);
@@ -106,8 +107,8 @@ fn each_action_done_twice_is_done_once() {
 }
 
 /// Every other action, so that each has its second try.
-fn run_is_first(action: &Action) -> bool {
-    action.key.sequence % 2 == 0
+fn is_first_try(action: &Action) -> bool {
+    action.key.sequence.is_multiple_of(2)
 }
 
 #[test]
@@ -118,7 +119,8 @@ fn killed_after_every_record_it_comes_to_the_same_end() {
                 let mut run = Run::new(*case);
                 run.crashes = vec![Crash { record, fault }];
                 let ending = run.run(|_, _| Fault::None);
-                assert_eq!(ending, Ending::Done, "{case:?} {fault:?} after {record}");
+                run.trace = format!("{fault:?} after {record}: {:?}", run.world.calls);
+                assert_eq!(ending, Ending::Done, "{case:?}: {}", run.trace);
                 run.assert_clean(&ending);
             }
         }
@@ -138,5 +140,102 @@ fn called_off_at_every_record_it_undoes_what_can_be_undone() {
             );
             run.assert_clean(&ending);
         }
+    }
+}
+
+#[test]
+fn a_vm_that_is_taken_over_while_its_deletion_is_in_doubt_is_let_go() {
+    let mut run = Run::new(Case::RemovePlain);
+    let ending = run.run(|number, _| match number {
+        0 => Fault::NeverSent,
+        _ => Fault::Fail(FailureKind::NotOwned),
+    });
+    assert!(matches!(ending, Ending::Cancelled(_)), "{ending:?}");
+}
+
+#[test]
+fn a_node_that_joins_while_its_creation_is_undone_goes_too() {
+    let mut run = Run::new(Case::Add);
+    // The record after the creation's outcome: it settles.
+    run.cancel_at = Some(5);
+    let ending = run.run(|number, action| match action.kind {
+        ActionKind::CreateServer { .. } => Fault::AnswerLost,
+        // Long enough for the VM to come up and join with it.
+        ActionKind::DeleteToken if number < 8 => Fault::Fail(FailureKind::Retry { after: None }),
+        _ => Fault::None,
+    });
+    assert!(matches!(ending, Ending::Cancelled(_)), "{ending:?}");
+    run.assert_clean(&ending);
+}
+
+fn any_fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        6 => Just(Fault::None),
+        3 => (0..KINDS.len()).prop_map(|kind| Fault::Fail(KINDS[kind])),
+        1 => Just(Fault::AnswerLost),
+        1 => Just(Fault::NeverSent),
+        1 => Just(Fault::Late(LATE)),
+        1 => Just(Fault::Twice),
+    ]
+}
+
+fn any_troubles() -> impl Strategy<Value = Troubles> {
+    prop_oneof![
+        6 => Just(Troubles::default()),
+        1 => Just(Troubles { error: true, ..Troubles::default() }),
+        1 => Just(Troubles { build_for_ever: true, ..Troubles::default() }),
+        1 => Just(Troubles { no_join: true, ..Troubles::default() }),
+        1 => Just(Troubles { blocked: true, ..Troubles::default() }),
+        1 => Just(Troubles { no_stop: true, ..Troubles::default() }),
+        1 => Just(Troubles { needs_hard: true, ..Troubles::default() }),
+        1 => (1_u32..4).prop_map(|stuck_deletes| Troubles {
+            stuck_deletes,
+            ..Troubles::default()
+        }),
+    ]
+}
+
+/// Crashes at rising records, the fault being that of the action that was under way.
+fn any_crashes() -> impl Strategy<Value = Vec<Crash>> {
+    let fault = prop_oneof![
+        Just(Fault::None),
+        Just(Fault::NeverSent),
+        Just(Fault::Late(LATE))
+    ];
+    proptest::collection::vec((1_usize..12, fault), 0..4).prop_map(|gaps| {
+        let mut record = 0;
+        gaps.into_iter()
+            .map(|(gap, fault)| {
+                record += gap;
+                Crash { record, fault }
+            })
+            .collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 128,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    // The world itself fails the test when two VMs of the operation have joined, or when a
+    // VM is touched that is not the operation's.
+    #[test]
+    fn whatever_fails_nothing_is_left_behind(
+        case in (0..CASES.len()).prop_map(|case| CASES[case]),
+        troubles in any_troubles(),
+        faults in proptest::collection::vec(any_fault(), 0..16),
+        crashes in any_crashes(),
+        cancel_at in proptest::option::weighted(0.3, 1_usize..30),
+    ) {
+        let mut run = Run::new(case);
+        run.world.troubles = troubles;
+        run.crashes = crashes;
+        run.cancel_at = cancel_at;
+        let ending = run.run(|number, _| faults.get(number).copied().unwrap_or(Fault::None));
+        run.trace = format!("{:?}", run.world.calls);
+        run.assert_clean(&ending);
     }
 }

@@ -87,6 +87,10 @@ pub(super) struct World {
     pub calls: Vec<String>,
     pub nodes: BTreeMap<NodeName, NodeView>,
     pub drained: BTreeSet<NodeName>,
+    /// VMs that someone else deleted or took over.
+    pub lost: BTreeSet<VmId>,
+    /// Nodes that someone else deleted.
+    pub lost_nodes: BTreeSet<NodeName>,
     kubernetes: bool,
     operation: OperationId,
     old: Option<VmId>,
@@ -109,6 +113,8 @@ impl World {
             calls: Vec::new(),
             nodes: BTreeMap::new(),
             drained: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            lost_nodes: BTreeSet::new(),
             kubernetes,
             operation,
             old: None,
@@ -342,12 +348,23 @@ impl World {
         let lost = || Err(Failure::new(FailureKind::Unknown, "the answer was lost"));
         match fault {
             Fault::None => self.carry_out(action),
-            Fault::Fail(kind) => Err(Failure::new(kind, "the test says so")),
+            Fault::Fail(kind) => {
+                if matches!(kind, FailureKind::NotFound | FailureKind::NotOwned) {
+                    self.lose(&action.kind, kind == FailureKind::NotFound);
+                }
+                Err(Failure::new(kind, "the test says so"))
+            }
             Fault::AnswerLost => {
                 let _ = self.carry_out(action);
                 lost()
             }
             Fault::NeverSent => lost(),
+            // Only the cloud was seen to do things long after its answer was given up. The API
+            // server drops what its caller no longer waits for.
+            Fault::Late(_) if !action.kind.is_cloud() => {
+                let _ = self.carry_out(action);
+                lost()
+            }
             Fault::Late(by) => {
                 self.late.push((self.clock.plus(by), action.clone()));
                 lost()
@@ -359,6 +376,37 @@ impl World {
                 }
                 self.carry_out(action)
             }
+        }
+    }
+
+    /// Makes a failure true: someone else deleted what was asked for, or took it over.
+    fn lose(&mut self, kind: &ActionKind, gone: bool) {
+        match kind {
+            ActionKind::DeleteToken => self.token = None,
+            ActionKind::RebootServer { vm, .. }
+            | ActionKind::StopServer { vm }
+            | ActionKind::RebuildServer { vm, .. }
+            | ActionKind::DeleteServer { vm } => {
+                self.lost.insert(vm.id.clone());
+                if gone {
+                    self.servers.remove(&vm.id);
+                    self.silence(&vm.id);
+                } else if let Some(server) = self.servers.get_mut(&vm.id) {
+                    server.view.metadata.clear();
+                }
+            }
+            ActionKind::Cordon { node }
+            | ActionKind::Uncordon { node }
+            | ActionKind::Drain { node }
+            | ActionKind::LabelNode { node, .. }
+            | ActionKind::DeleteNode { node } => {
+                self.lost_nodes.insert(node.name.clone());
+                self.nodes.remove(&node.name);
+                self.leases.remove(&node.name);
+            }
+            ActionKind::CreateToken { .. }
+            | ActionKind::CreateServer { .. }
+            | ActionKind::FindServer => {}
         }
     }
 
@@ -491,7 +539,7 @@ impl World {
         let served = server.alive && self.old.as_ref() == Some(&vm.id);
         self.troubles.stuck_deletes = self.troubles.stuck_deletes.saturating_sub(1);
         assert!(
-            !(self.kubernetes && served) || self.drained.contains(&name),
+            !served || !self.nodes.contains_key(&name) || self.drained.contains(&name),
             "a VM that served was deleted with its pods"
         );
         Ok(Done::Accepted)
@@ -562,10 +610,6 @@ impl World {
 
     pub(super) fn has_vm(&self, id: &VmId) -> bool {
         self.servers.contains_key(id)
-    }
-
-    pub(super) fn is_off(&self, id: &VmId) -> bool {
-        self.servers[id].view.status == ServerStatus::Shutoff
     }
 
     pub(super) fn settled(&self) -> bool {
