@@ -99,7 +99,7 @@ fn push_a_record_of_two(bencher: Bencher<'_, '_>, nodes: u32) {
     bencher.bench_local(|| fleet.push());
 }
 
-#[divan::bench(args = NODES)]
+#[divan::bench(args = NODES, sample_size = 1_000)]
 fn push_a_record_and_read_ten_rules(bencher: Bencher<'_, '_>, nodes: u32) {
     let mut fleet = Fleet::new(nodes);
     bencher.bench_local(|| {

@@ -5,7 +5,7 @@
 //!
 //! 1. [`event`]: what can come in; event time apart from arrival time.
 //! 2. [`cluster`]: observed state, and the slot by which a name is known from here on.
-//! 3. `samples`: a record into its windows.
+//! 3. `samples`: a record into its windows; parts are made whole in [`join`].
 //! 4. [`window`]: sliding windows over event time.
 //! 5. [`policy`]: Rhai files whose conditions are native trees and whose bodies propose.
 //! 6. `rules`: which conditions hold since when; proposals stand while they do.
@@ -22,6 +22,7 @@ mod drive;
 pub mod engine;
 pub mod event;
 mod guard;
+pub mod join;
 pub mod journal;
 pub mod names;
 pub mod notice;

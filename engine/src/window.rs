@@ -349,7 +349,7 @@ impl Windows {
                 for slot in slots {
                     metric.collect(slot.0 as usize, window, now, &mut samples);
                 }
-                stat::percentile(&samples, f64::total_cmp)
+                stat::percentile_wide(&samples)
             }
             Stat::Max => values.into_iter().reduce(f64::max),
             Stat::Min => values.into_iter().reduce(f64::min),

@@ -46,10 +46,16 @@ impl Gaps<'_> {
         if panes <= 0 {
             return 0.0;
         }
-        let interval = i64::from(self.view.interval) * i64::from(UNIT) / self.spec.tick;
+        let mut interval = i64::from(self.view.interval);
+        if interval > 0 {
+            interval = interval * i64::from(UNIT) / self.spec.tick;
+        }
         let mut missed = self.missed(self.reach(interval), panes, from, to);
+        if missed == 0 {
+            return 1.0;
+        }
         // Only when panes are missed does it matter how often a silent agent reports.
-        if missed > 0 && interval == 0 {
+        if interval == 0 {
             missed = self.missed(self.reach(self.spacing(to)), panes, from, to);
         }
         (panes - missed) as f64 / panes as f64

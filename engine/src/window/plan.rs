@@ -67,9 +67,18 @@ pub(super) struct Spec {
 /// Powers of one half by age in ticks, as a product of two looked-up factors.
 #[derive(Debug)]
 pub(super) struct Weights {
-    coarse: Box<[f64]>,
-    fine: Box<[f64]>,
+    coarse: Box<[u64; 256]>,
+    fine: Box<[u64; 256]>,
 }
+
+/// The factors' 1, as a whole number.
+const FACTOR: f64 = 1_073_741_824.0;
+
+/// The weights' 1: the oldest weight in a window, a sixteenth, is still told from its
+/// neighbours by a two-millionth. A weight is a product of factors shifted down to it.
+#[cfg(test)]
+const WEIGHT: f64 = 16_777_216.0;
+const SHIFT: u32 = 36;
 
 /// The length of a pane that `plan` needs, in milliseconds: the longest that is no longer than
 /// the shortest window and of which the longest window has not too many.
@@ -148,19 +157,28 @@ impl Spec {
 
 impl Weights {
     fn new(half_life: f64) -> Self {
-        let factors = |step: f64| (0..=255).map(|i| half_to(f64::from(i) * step)).collect();
+        let factors = |step: f64| {
+            let factor = |i: usize| (half_to(i as f64 * step) * FACTOR + 0.5) as u64;
+            Box::new(std::array::from_fn(factor))
+        };
         Self {
             coarse: factors(256.0 / half_life),
             fine: factors(1.0 / half_life),
         }
     }
 
-    /// One half to the power of `age` ticks in half-lives.
-    pub(super) fn of(&self, age: u16) -> f64 {
+    /// One half to the power of `age` ticks in half-lives, as a whole number of 25 bits.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a byte is an index into 256 factors"
+    )]
+    pub(super) fn of(&self, age: u16) -> u32 {
         let [coarse, fine] = age.to_be_bytes();
-        let coarse = self.coarse.get(usize::from(coarse)).copied();
-        let fine = self.fine.get(usize::from(fine)).copied();
-        coarse.unwrap_or(0.0) * fine.unwrap_or(0.0)
+        let (coarse, fine) = (
+            self.coarse[usize::from(coarse)],
+            self.fine[usize::from(fine)],
+        );
+        ((coarse * fine) >> SHIFT) as u32
     }
 }
 
@@ -261,11 +279,13 @@ mod tests {
     fn weights_halve_every_half_life() {
         let weights = Weights::new(1_000.0);
         for (age, wanted) in [(0, 1.0), (1_000, 0.5), (2_000, 0.25), (4_000, 0.0625)] {
-            assert!((weights.of(age) - wanted).abs() < 1e-14, "{age}");
+            let weight = f64::from(weights.of(age)) / WEIGHT;
+            assert!((weight - wanted).abs() < 1e-7, "{age}");
         }
         for age in [1, 255, 256, 257, 12_345, 65_535] {
             let wanted = (-f64::from(age) / 1_000.0).exp2();
-            assert!((weights.of(age) - wanted).abs() < 1e-14, "{age}");
+            let weight = f64::from(weights.of(age)) / WEIGHT;
+            assert!((weight - wanted).abs() < 1e-7, "{age}");
         }
         assert_eq!(half_to(1e9), 0.0);
     }

@@ -154,7 +154,7 @@ impl Metric {
         let whole = self.view(node)?;
         let window = self.spec.windows.get(window)?;
         let end = self.spec.running(now);
-        let from = whole.at(end - window.panes * self.spec.pane);
+        let from = whole.start(end - window.panes * self.spec.pane, window.panes);
         let to = whole.at(end + self.spec.pane);
         let gaps = coverage::Gaps {
             spec: &self.spec,
@@ -489,6 +489,18 @@ impl View<'_> {
             return self.times.len();
         }
         older(self.times, self.newest, tick)
+    }
+
+    /// The same for the first tick of a window. An agent that reports once in a pane has a sample
+    /// in each of them and one in the running one, so that there is nothing to search.
+    fn start(&self, tick: i64, panes: i64) -> usize {
+        let panes = usize::try_from(panes).unwrap_or(usize::MAX);
+        let guess = self.times.len().saturating_sub(panes).saturating_sub(1);
+        let before = guess.checked_sub(1).and_then(|before| self.tick(before));
+        match (before, self.tick(guess)) {
+            (Some(before), Some(first)) if before < tick && tick <= first => guess,
+            _ => self.at(tick),
+        }
     }
 
     /// The tick of sample number `at`.

@@ -9,13 +9,13 @@ use super::Stat;
 use super::plan::Weights;
 use super::series::{UNITS, float};
 
-/// The weight 1 of `Stat::Ewma` as a whole number: the oldest weight in a window, a sixteenth,
-/// is still told from its neighbours by a two-millionth.
-const WEIGHT_UNITS: f64 = 16_777_216.0;
+/// Values below this have squares of 52 bits.
+const SMALL: u32 = 1 << 26;
 
-/// Up to this many of the largest samples are kept in sight for the 95th percentile; that is
-/// enough for 160 samples. For more a copy is partly sorted.
-const TOP: usize = 8;
+/// Up to this many distinct values from the top are found by a pass over the samples for each,
+/// which the machine does many at a time; enough for a window of 160 samples. For more a
+/// copy is partly sorted.
+const PASSES: usize = 8;
 
 /// Values of a series.
 #[derive(Debug, Clone, Copy)]
@@ -70,7 +70,7 @@ pub(super) fn value(
             Stat::Mean => Some(sum(values) as f64 / (values.len() as f64 * UNITS)),
             Stat::Max => values.iter().max().map(|value| float(*value)),
             Stat::Min => values.iter().min().map(|value| float(*value)),
-            Stat::P95 => percentile(values, Ord::cmp).map(float),
+            Stat::P95 => percentile(values).map(float),
             Stat::StdDev => Some(deviation(values) / UNITS),
             Stat::Ewma => Some(average(values, times.iter().map(age), weights)? / UNITS),
             Stat::Slope => Some(slope(values, times.iter().map(since), tick_ms)? / UNITS),
@@ -85,37 +85,45 @@ pub(super) fn value(
     }
 }
 
-/// The smallest of `values` that at least 95 of 100 are not above, by `order`.
-pub(super) fn percentile<T: Copy>(
+/// The smallest of `values` that at least 95 of 100 are not above.
+fn percentile(values: &[i32]) -> Option<i32> {
+    let mut above = above_percentile(values.len());
+    if above >= PASSES {
+        return select(values, above, Ord::cmp);
+    }
+    let mut largest = values.iter().copied().max()?;
+    loop {
+        let as_large = values.iter().filter(|value| **value == largest).count();
+        if as_large > above {
+            return Some(largest);
+        }
+        above -= as_large;
+        // Without a branch: what is not below the last one is as small as can be.
+        let below = |value: &i32| if *value < largest { *value } else { i32::MIN };
+        largest = values.iter().map(below).max()?;
+    }
+}
+
+/// The same of floating values.
+pub(super) fn percentile_wide(values: &[f64]) -> Option<f64> {
+    select(values, above_percentile(values.len()), f64::total_cmp)
+}
+
+/// How many of `count` samples are above the 95th percentile, by nearest rank.
+fn above_percentile(count: usize) -> usize {
+    count - (count * 95).div_ceil(100)
+}
+
+/// The value that `above` of the others come after by `order`.
+fn select<T: Copy>(
     values: &[T],
+    above: usize,
     order: impl Fn(&T, &T) -> std::cmp::Ordering,
 ) -> Option<T> {
-    let from_top = values.len() - (values.len() * 95).div_ceil(100);
-    if from_top >= TOP {
-        let mut copy = values.to_vec();
-        let rank = copy.len() - 1 - from_top;
-        let (_, value, _) = copy.select_nth_unstable_by(rank, order);
-        return Some(*value);
-    }
-    let mut top = [*values.first()?; TOP];
-    let mut held = 0;
-    for value in values {
-        let above = |other: &T| order(value, other).is_gt();
-        // Most samples are below all that are in sight.
-        if held > from_top && !top.get(from_top).is_some_and(above) {
-            continue;
-        }
-        let in_sight = top.get(..held).unwrap_or_default();
-        let place = in_sight.iter().position(above).unwrap_or(held);
-        held = (held + 1).min(TOP);
-        if let Some(tail) = top.get_mut(place..held) {
-            tail.rotate_right(1);
-            if let Some(first) = tail.first_mut() {
-                *first = *value;
-            }
-        }
-    }
-    top.get(from_top).copied()
+    let rank = values.len().checked_sub(1 + above)?;
+    let mut copy = values.to_vec();
+    let (_, value, _) = copy.select_nth_unstable_by(rank, order);
+    Some(*value)
 }
 
 fn sum(values: &[i32]) -> i64 {
@@ -125,27 +133,46 @@ fn sum(values: &[i32]) -> i64 {
 /// Population standard deviation, in the unit of `values`.
 fn deviation(values: &[i32]) -> f64 {
     let sum = i128::from(sum(values));
-    // Squares of four values fit into 64 bits, and adding in 64 bits is much cheaper.
-    let squares = values.chunks(4).map(|four| {
-        let squares = four.iter().map(|value| {
-            let value = u64::from(value.unsigned_abs());
-            value * value
-        });
-        squares.fold(0_u64, u64::wrapping_add)
-    });
-    let squares: i128 = squares.map(i128::from).sum();
-    let count = values.len() as f64;
-    ((values.len() as i128 * squares - sum * sum) as f64).sqrt() / count
+    let square = |value: &i32| u64::from(value.unsigned_abs()) * u64::from(value.unsigned_abs());
+    let bits = values
+        .iter()
+        .fold(0, |bits, value| bits | value.unsigned_abs());
+    let squares: i128 = if bits < SMALL && values.len() < 1 << 10 {
+        // Of values up to 6.7, such as ratios, 64 bits hold the sum, which is much cheaper.
+        i128::from(values.iter().map(square).sum::<u64>())
+    } else {
+        values.iter().map(|value| i128::from(square(value))).sum()
+    };
+    let count = values.len() as i128;
+    float_of(count * squares - sum * sum).sqrt() / count as f64
+}
+
+/// A whole number as a float. Most fit into 64 bits, of which machines have an instruction.
+fn float_of(whole: i128) -> f64 {
+    i64::try_from(whole).map_or(whole as f64, |whole| whole as f64)
 }
 
 /// Mean with weights by age, in the unit of `values`.
 fn average(values: &[i32], ages: impl Iterator<Item = u16>, weights: &Weights) -> Option<f64> {
     let mut total: i128 = 0;
     let mut weighed: i128 = 0;
-    for (value, age) in values.iter().zip(ages) {
-        let weight = (weights.of(age) * WEIGHT_UNITS) as i64;
-        total += i128::from(weight);
-        weighed += i128::from(weight * i64::from(*value));
+    let (mut some, mut some_weighed) = (0_i64, 0_i64);
+    for (count, (value, age)) in values.iter().zip(ages).enumerate() {
+        let weight = i64::from(weights.of(age));
+        some += weight;
+        some_weighed += weight * i64::from(*value);
+        // A product has 55 bits, so that 64 bits hold the sum of 128 of them.
+        if count % 128 == 127 {
+            total += i128::from(std::mem::take(&mut some));
+            weighed += i128::from(std::mem::take(&mut some_weighed));
+        }
+    }
+    total += i128::from(some);
+    weighed += i128::from(some_weighed);
+    if let (Ok(total), Ok(weighed)) = (i64::try_from(total), i64::try_from(weighed)) {
+        // The same in 64 bits, where a division costs a tenth.
+        let whole = weighed.checked_div(total)?;
+        return Some(whole as f64 + (weighed - whole * total) as f64 / total as f64);
     }
     let whole = weighed.checked_div(total)?;
     Some(whole as f64 + (weighed - whole * total) as f64 / total as f64)
@@ -164,7 +191,7 @@ fn slope(values: &[i32], times: impl Iterator<Item = u16>, tick_ms: i64) -> Opti
     let count = values.len() as i128;
     let run = count * i128::from(of_squares) - of_times * of_times;
     let rise = count * i128::from(of_products) - of_times * of_values;
-    (run > 0).then(|| (rise * 1_000) as f64 / (run * i128::from(tick_ms)) as f64)
+    (run > 0).then(|| float_of(rise * 1_000) / float_of(run * i128::from(tick_ms)))
 }
 
 /// What a counter grew by. Where it falls it began anew at 0.
@@ -199,14 +226,15 @@ fn wide(stat: Stat, values: &[f64], times: &[u16], weights: &Weights, tick_ms: i
         Stat::Mean => Some(mean()),
         Stat::Max => Some(max),
         Stat::Min => Some(min),
-        Stat::P95 => percentile(values, f64::total_cmp),
+        Stat::P95 => percentile_wide(values),
         Stat::StdDev => {
             let mean = mean();
             let squares = values.iter().map(|value| (value - mean) * (value - mean));
             Some((squares.sum::<f64>() / count).sqrt())
         }
         Stat::Ewma => {
-            let weights = || times.iter().map(|t| weights.of(newest.wrapping_sub(*t)));
+            let age = |time: &u16| newest.wrapping_sub(*time);
+            let weights = || times.iter().map(|t| f64::from(weights.of(age(t))));
             let weighed: f64 = values.iter().zip(weights()).map(|(v, w)| v * w).sum();
             Some((weighed / weights().sum::<f64>()).clamp(min, max))
         }
