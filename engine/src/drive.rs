@@ -197,7 +197,7 @@ impl Engine {
             };
             match next {
                 Next::Wait { .. } => return,
-                Next::Move(moved) => self.emit(Record::Operation { operation: moved }),
+                Next::Move(moved) => self.put(now, *moved),
                 Next::End(over, ending) => {
                     self.end(now, *over, &ending);
                     return;
@@ -205,7 +205,7 @@ impl Engine {
                 Next::Act { kind, timeout } => {
                     let operation = operation.clone();
                     if self.is_too_old(now, &operation) {
-                        self.call_off(&operation, "not begun before the decision expired");
+                        self.call_off(now, &operation, "not begun before the decision expired");
                         continue;
                     }
                     if kind.mutates() && !self.may_act(now, &operation, kind.destroys()) {
@@ -282,11 +282,9 @@ impl Engine {
         self.guard(now).sight_of(settings).is_ok()
     }
 
-    fn call_off(&mut self, operation: &Operation, why: &str) {
+    fn call_off(&mut self, now: Now, operation: &Operation, why: &str) {
         if let Ok(cancelled) = remediation::cancel(operation, why) {
-            self.emit(Record::Operation {
-                operation: Box::new(cancelled),
-            });
+            self.put(now, cancelled);
         }
     }
 
@@ -309,9 +307,7 @@ impl Engine {
             key,
             result,
         });
-        self.emit(Record::Operation {
-            operation: Box::new(moved),
-        });
+        self.put(now, moved);
         self.drive_one(now, key.operation);
     }
 
@@ -326,9 +322,7 @@ impl Engine {
             let open = open.filter(|key| key.operation == operation.id).max();
             let resumed = remediation::resume(&operation, open, &self.context(now, settings));
             if resumed != operation {
-                self.emit(Record::Operation {
-                    operation: Box::new(resumed),
-                });
+                self.put(now, resumed);
             }
         }
     }
@@ -343,15 +337,23 @@ impl Engine {
         };
         match remediation::cancel(&operation, &format!("cancelled by {who}")) {
             Ok(cancelled) => {
-                self.emit(Record::Operation {
-                    operation: Box::new(cancelled),
-                });
+                self.put(now, cancelled);
                 self.drive_one(now, id);
                 Answer::Granted(format!("{id} is called off; what it did is being undone"))
             }
             Err(too_late) => {
                 Answer::Refused(crate::decision::Reason::Conflict, too_late.to_string())
             }
+        }
+    }
+
+    /// Journals an operation as it stands now, and what its end leads to if it is over.
+    fn put(&mut self, now: Now, operation: Operation) {
+        match operation.phase.clone() {
+            Phase::Over { ending } => self.end(now, operation, &ending),
+            Phase::Doing | Phase::Undoing { .. } => self.emit(Record::Operation {
+                operation: Box::new(operation),
+            }),
         }
     }
 

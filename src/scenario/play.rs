@@ -315,8 +315,8 @@ fn line_of(record: &Record) -> Option<String> {
             decision.what, decision.origin, decision.why
         )),
         Record::Refusal { refusal } => Some(format!(
-            "refuse {}: {} [{}]",
-            refusal.what, refusal.reason, refusal.origin
+            "refuse {}: {} [{}] {}",
+            refusal.what, refusal.reason, refusal.origin, refusal.detail
         )),
         Record::Operation { operation } => {
             let Phase::Over { ending } = &operation.phase else {
