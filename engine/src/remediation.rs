@@ -18,6 +18,7 @@
 //! rooms `journal` (its intent) and then `actions`.
 
 mod advance;
+mod search;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -6,11 +6,10 @@ use std::time::Duration;
 use super::table::{Course, Row, Step, Undo, Work};
 use super::work::{Job, Test, View};
 use super::{Context, Ending, Machine, Next, Operation, OperationKind, Pause, Phase, Seen, Sight};
-use crate::action::{ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef};
+use crate::action::{ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind};
 use crate::decision::Rung;
 use crate::event::Ready;
 use crate::names::VmId;
-use crate::time::Timestamp;
 
 /// The first pause after a failure; doubled with each further one.
 const BACKOFF_MIN: Duration = Duration::from_secs(2);
@@ -26,9 +25,6 @@ const TRIES_MAX: u32 = 8;
 
 /// How often an operation may leave its course for an earlier step before it is given up.
 const DETOURS_MAX: u32 = 16;
-
-/// How often a VM may be asked for by one operation: each time but the last came to nothing.
-const CREATES_MAX: u32 = 3;
 
 /// How soon the gate is asked again.
 const GATE_PAUSE: Duration = Duration::from_secs(5);
@@ -233,9 +229,9 @@ fn learn_machine(machine: &mut Machine, former: Option<&String>, seen: &dyn Seen
 }
 
 /// One look at an operation: what is observed, what it is measured by, and its row.
-struct Turn<'a> {
-    seen: &'a dyn Seen,
-    context: &'a Context<'a>,
+pub(super) struct Turn<'a> {
+    pub(super) seen: &'a dyn Seen,
+    pub(super) context: &'a Context<'a>,
     row: &'static Row,
 }
 
@@ -317,7 +313,7 @@ impl Turn<'_> {
     }
 
     /// Whether there is no way but on: it is undoing, or past the point of no return.
-    fn is_bound(&self, operation: &Operation) -> bool {
+    pub(super) fn is_bound(&self, operation: &Operation) -> bool {
         operation.committed || operation.phase != Phase::Doing
     }
 
@@ -418,7 +414,9 @@ impl Turn<'_> {
             Course::Again | Course::Look | Course::GiveUp if bound => {
                 self.again_without_end(operation, after)
             }
-            Course::Again if operation.tries + 1 >= TRIES_MAX => self.give_up(operation, why),
+            Course::Again | Course::Look if operation.tries.saturating_add(1) >= TRIES_MAX => {
+                self.give_up(operation, why)
+            }
             Course::Again => self.again_without_end(operation, after),
             Course::Look => {
                 let settle = self.context.limits.settle;
@@ -446,7 +444,11 @@ impl Turn<'_> {
     }
 
     /// The step once more, after a pause that grows.
-    fn again_without_end(&self, mut operation: Operation, after: Option<Duration>) -> Operation {
+    pub(super) fn again_without_end(
+        &self,
+        mut operation: Operation,
+        after: Option<Duration>,
+    ) -> Operation {
         let doublings = operation.tries.min(16);
         let backoff = BACKOFF_MIN
             .saturating_mul(1_u32 << doublings)
@@ -456,7 +458,7 @@ impl Turn<'_> {
         self.paused(operation, length)
     }
 
-    fn paused(&self, mut operation: Operation, length: Duration) -> Operation {
+    pub(super) fn paused(&self, mut operation: Operation, length: Duration) -> Operation {
         operation.pause = Some(Pause {
             from: self.context.here(),
             length,
@@ -465,7 +467,7 @@ impl Turn<'_> {
     }
 
     /// To the beginning of `step`; over it, if it does not belong to the course.
-    fn enter(&self, mut operation: Operation, step: Step) -> Operation {
+    pub(super) fn enter(&self, mut operation: Operation, step: Step) -> Operation {
         operation.step = step;
         operation.step_began = self.context.here();
         operation.tries = 0;
@@ -479,7 +481,7 @@ impl Turn<'_> {
     }
 
     /// The step is done: on to the next, or over.
-    fn pass(&self, mut operation: Operation) -> Operation {
+    pub(super) fn pass(&self, mut operation: Operation) -> Operation {
         operation.failure = None;
         match operation.phase.clone() {
             Phase::Doing => match operation.step.after(&operation, self.context) {
@@ -513,7 +515,7 @@ impl Turn<'_> {
     }
 
     /// Gives the operation up: a removal is called off, everything else has failed.
-    fn give_up(&self, operation: Operation, why: &str) -> Operation {
+    pub(super) fn give_up(&self, operation: Operation, why: &str) -> Operation {
         if self.is_bound(&operation) {
             return self.again_without_end(operation, None);
         }
@@ -554,147 +556,6 @@ impl Turn<'_> {
             Some(Sight::Unknown) => true,
             Some(Sight::Gone { .. }) | None => false,
         }
-    }
-
-    /// What a search for VMs with the operation's mark leads to.
-    fn found(
-        &self,
-        mut operation: Operation,
-        servers: &[(VmId, Timestamp)],
-        complete: bool,
-    ) -> Operation {
-        let keep = match operation.step {
-            Step::UndoServer => None,
-            Step::Tally => operation.new.as_ref().and_then(|new| new.vm.clone()),
-            _ => self.first_of(&operation, servers),
-        };
-        let kept = servers.iter().find(|(id, _)| Some(id) == keep.as_ref());
-        if let (Some((id, created)), Some(new)) = (kept, &mut operation.new) {
-            new.vm = Some(id.clone());
-            new.created = Some(*created);
-        }
-        operation.search = Some(operation.step);
-        operation.twins = servers
-            .iter()
-            .filter(|(id, _)| Some(id) != keep.as_ref())
-            .map(|(id, created)| VmRef {
-                id: id.clone(),
-                created: *created,
-                operation: Some(operation.id),
-            })
-            .collect();
-        if !operation.twins.is_empty() {
-            let tries = operation.tries;
-            let operation = self.enter(operation, Step::DropTwin);
-            return Operation { tries, ..operation };
-        }
-        if kept.is_some() {
-            return self.one_found(operation, servers.len(), complete);
-        }
-        if !complete || self.still_shown(&operation) {
-            operation.none_found = None;
-            return self.again_without_end(operation, None);
-        }
-        self.none_found(operation)
-    }
-
-    /// The VM to keep: the one that has joined, else the one that is known, else the oldest.
-    fn first_of(&self, operation: &Operation, servers: &[(VmId, Timestamp)]) -> Option<VmId> {
-        let new = operation.new.as_ref()?;
-        let joined = match self.seen.node(&new.node) {
-            Sight::There(node) => node.vm,
-            Sight::Unknown | Sight::Gone { .. } => None,
-        };
-        [joined.as_ref(), new.vm.as_ref()]
-            .into_iter()
-            .flatten()
-            .find_map(|id| servers.iter().find(|(found, _)| found == id))
-            .or_else(|| {
-                servers
-                    .iter()
-                    .min_by_key(|(id, created)| (*created, id.clone()))
-            })
-            .map(|(id, _)| id.clone())
-    }
-
-    /// Just the one to keep was found.
-    fn one_found(&self, mut operation: Operation, count: usize, complete: bool) -> Operation {
-        if complete && count >= operation.creates as usize {
-            // Every VM that was asked for is accounted for.
-            operation.doubt = None;
-        }
-        match operation.step {
-            Step::Search => self.enter(operation, Step::WaitActive),
-            _ if complete => self.pass(operation),
-            _ => self.again_without_end(operation, None),
-        }
-    }
-
-    /// A whole listing shows none. After a doubtful creation it takes two of them, after the
-    /// time to settle, to believe it.
-    fn none_found(&self, mut operation: Operation) -> Operation {
-        let here = self.context.here();
-        let limits = self.context.limits;
-        let settles = operation
-            .doubt
-            .map(|since| limits.settle.saturating_sub(since.until(here)))
-            .unwrap_or_default();
-        if !settles.is_zero() {
-            operation.none_found = None;
-            return self.paused(operation, settles);
-        }
-        let waits = match operation.none_found {
-            _ if operation.doubt.is_none() => Duration::ZERO,
-            Some(first) => limits.settle_again.saturating_sub(first.until(here)),
-            None => {
-                operation.none_found = Some(here);
-                limits.settle_again
-            }
-        };
-        if !waits.is_zero() {
-            return self.paused(operation, waits);
-        }
-        match operation.step {
-            Step::Search if operation.creates >= CREATES_MAX => self.give_up(
-                operation,
-                "the VM never appeared, however often it was asked for",
-            ),
-            // With a new token: were the lost VM still to come, it could not join.
-            Step::Search => self.enter(operation, Step::CreateToken),
-            Step::Tally if !self.is_bound(&operation) => self.give_up(operation, "the VM is gone"),
-            _ => {
-                operation.creates = 0;
-                self.pass(operation)
-            }
-        }
-    }
-
-    /// Whether the poll still shows the VM that the search did not find.
-    fn still_shown(&self, operation: &Operation) -> bool {
-        let vm = operation.new.as_ref().and_then(|new| new.vm.as_ref());
-        matches!(
-            vm.map(|vm| self.seen.server(vm)),
-            Some(Sight::There(server)) if server.status != crate::event::ServerStatus::Deleted
-                && server.operation == Some(operation.id)
-        )
-    }
-
-    /// One twin is deleted: on to the next, or back to the search that looks whether it is
-    /// gone.
-    fn dropped(&self, mut operation: Operation) -> Operation {
-        if !operation.twins.is_empty() {
-            let twin = operation.twins.remove(0);
-            if !operation.dropped.contains(&twin.id) {
-                operation.dropped.push(twin.id);
-            }
-        }
-        let step = match operation.search {
-            Some(search) if operation.twins.is_empty() => search,
-            _ => Step::DropTwin,
-        };
-        let tries = operation.tries;
-        let operation = self.enter(operation, step);
-        self.again_without_end(Operation { tries, ..operation }, None)
     }
 }
 

@@ -471,6 +471,10 @@ impl World {
     fn owned(&mut self, vm: &VmRef) -> Result<&mut Server, Failure> {
         let operation = self.operation.to_string();
         let old = self.old.clone();
+        if self.lost.contains(&vm.id) && self.servers.contains_key(&vm.id) {
+            // Someone took it over after it was asked for.
+            return Err(Failure::new(FailureKind::NotOwned, "it has another owner"));
+        }
         let Some(server) = self.servers.get_mut(&vm.id) else {
             return Err(Failure::new(FailureKind::NotFound, "no such VM"));
         };
