@@ -14,8 +14,8 @@ pub mod auth;
 pub mod deadletter;
 pub mod decode;
 pub mod delivery;
-pub mod kafka;
 pub mod http;
+pub mod kafka;
 pub mod listen;
 
 pub use delivery::{Ack, Acknowledge, Delivery, Inlet, Outlet, Position};
