@@ -1,0 +1,444 @@
+//! The servers of the stand-in cloud, and how they change with time.
+//!
+//! States are Nova's own pair, `vm_state` and `task_state`; the status that clients see
+//! follows from both, as it does there:
+//!
+//! ```text
+//!   create ──▶ building ──▶ active ◀──▶ stopped        any ──▶ (deleting) ──▶ gone
+//!                  └──▶ error (no valid host)           active ──▶ error (os-resetState)
+//! ```
+//!
+//! What clients may ask for and how it is answered is in `nova/`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rhizome_engine::action::mark;
+use rhizome_engine::names::OperationId;
+use rhizome_engine::time::Timestamp;
+
+use crate::ids::Ids;
+use crate::ledger::{Fact, operation_in};
+use crate::options::Options;
+use crate::world::World;
+
+/// All servers and tokens of the cloud.
+#[derive(Debug, Clone)]
+pub struct Cloud {
+    /// The servers that are there, by id.
+    pub servers: BTreeMap<String, Server>,
+    /// The servers that were deleted, by id: `changes-since` shows them.
+    pub(crate) deleted: BTreeMap<String, Server>,
+    /// Servers whose cell is down: lists leave them out, or show them as UNKNOWN.
+    pub down_cells: BTreeSet<String>,
+    /// Keystone's tokens.
+    pub(crate) tokens: BTreeMap<String, Token>,
+    /// False once the application credential was deleted.
+    pub application_credential_alive: bool,
+    pub(crate) project_id: String,
+    pub(crate) user_id: String,
+    pub(crate) admin_id: String,
+    pub(crate) catalog_ids: Vec<String>,
+    created: u32,
+}
+
+/// A token of Keystone's.
+#[derive(Debug, Clone)]
+pub(crate) struct Token {
+    pub(crate) expires: Timestamp,
+    pub(crate) admin: bool,
+    pub(crate) scoped: bool,
+    pub(crate) by_credential: bool,
+    /// Nova has seen it, and goes on taking it while Keystone is away.
+    pub(crate) seen_by_nova: bool,
+}
+
+/// `vm_state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VmState {
+    /// Being built.
+    Building,
+    /// Runs.
+    Active,
+    /// Powered off.
+    Stopped,
+    /// Failed.
+    Error,
+}
+
+/// `task_state`: what is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Looking for a host.
+    Scheduling,
+    /// Being started on its host.
+    Spawning,
+    /// Rebooting, asked politely.
+    Rebooting,
+    /// Rebooting, power cut.
+    RebootingHard,
+    /// Being stopped.
+    PoweringOff,
+    /// Being started.
+    PoweringOn,
+    /// Being made anew.
+    Rebuilding,
+    /// Being deleted.
+    Deleting,
+}
+
+/// What a build will come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Active,
+    Never,
+    Fails(&'static str),
+}
+
+/// Why a server is in ERROR.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFault {
+    /// When it failed.
+    pub created: Timestamp,
+    /// Nova's text.
+    pub message: String,
+}
+
+/// One server.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// When it came to be.
+    pub created: Timestamp,
+    /// When it last changed.
+    pub updated: Timestamp,
+    /// When it first ran.
+    pub launched: Option<Timestamp>,
+    /// When it was deleted.
+    pub(crate) terminated: Option<Timestamp>,
+    /// `vm_state`.
+    pub vm_state: VmState,
+    /// `task_state`.
+    pub task: Option<Task>,
+    /// Its metadata.
+    pub metadata: BTreeMap<String, String>,
+    /// Its tags.
+    pub tags: BTreeSet<String>,
+    /// Its user data, in base64 as sent.
+    pub user_data: Option<String>,
+    /// Its flavor's id.
+    pub flavor: String,
+    /// Its image's id.
+    pub image: String,
+    /// Names of its security groups.
+    pub security_groups: Vec<String>,
+    /// Its key pair.
+    pub key_name: Option<String>,
+    /// Its zone.
+    pub zone: String,
+    /// Its number: address and host follow from it.
+    pub(crate) number: u32,
+    /// Why it is in ERROR.
+    pub fault: Option<ServerFault>,
+    /// Locked against its user.
+    pub locked: bool,
+    /// True once it ran: a server that never did cannot be rebooted or rebuilt.
+    pub built: bool,
+    /// How often its power came on: a guest that sees another number boots.
+    pub(crate) boots: u32,
+    /// How often its disk was made anew.
+    pub(crate) disk: u32,
+    /// When the task ends; none if it never does.
+    pub(crate) due: Option<Timestamp>,
+    pub(crate) outcome: Outcome,
+    /// A delete that came while it was being built: it goes when the build ends.
+    pub(crate) delete_after_build: bool,
+}
+
+impl Server {
+    /// The status that clients see.
+    pub fn status(&self) -> &'static str {
+        match (self.vm_state, self.task) {
+            _ if self.terminated.is_some() => "DELETED",
+            (VmState::Building, _) => "BUILD",
+            (_, Some(Task::Rebuilding)) => "REBUILD",
+            (VmState::Active, Some(Task::Rebooting)) => "REBOOT",
+            (VmState::Active, Some(Task::RebootingHard)) => "HARD_REBOOT",
+            (VmState::Active, _) => "ACTIVE",
+            (VmState::Stopped, _) => "SHUTOFF",
+            (VmState::Error, _) => "ERROR",
+        }
+    }
+
+    /// Whether its guest can run.
+    pub fn powered(&self) -> bool {
+        match self.vm_state {
+            VmState::Active => !matches!(
+                self.task,
+                Some(Task::Rebooting | Task::RebootingHard | Task::Rebuilding)
+            ),
+            // os-resetState changes what Nova says, not what the hypervisor does.
+            VmState::Error => self.built && self.task.is_none(),
+            VmState::Building | VmState::Stopped => false,
+        }
+    }
+
+    /// The operation in its marks.
+    pub fn operation(&self) -> Option<OperationId> {
+        self.metadata
+            .get(mark::OPERATION)
+            .and_then(|text| operation_in(text))
+    }
+
+    /// The pool in its marks, if it is Rhizome's.
+    pub fn pool(&self) -> Option<&str> {
+        self.metadata.get(mark::POOL).map(String::as_str)
+    }
+
+    /// Whether it carries Rhizome's mark of ownership.
+    pub fn is_marked(&self) -> bool {
+        self.metadata.get(mark::OWNER).map(String::as_str) == Some(mark::OWNER_VALUE)
+    }
+
+    /// Its address on the network.
+    pub fn address(&self) -> String {
+        format!("10.20.{}.{}", self.number / 250, self.number % 250 + 2)
+    }
+}
+
+impl Task {
+    /// As Nova writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Scheduling => "scheduling",
+            Self::Spawning => "spawning",
+            Self::Rebooting => "rebooting",
+            Self::RebootingHard => "rebooting_hard",
+            Self::PoweringOff => "powering-off",
+            Self::PoweringOn => "powering-on",
+            Self::Rebuilding => "rebuilding",
+            Self::Deleting => "deleting",
+        }
+    }
+}
+
+impl VmState {
+    /// As Nova writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Building => "building",
+            Self::Active => "active",
+            Self::Stopped => "stopped",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Cloud {
+    pub(crate) fn new(_options: &Options, ids: &mut Ids) -> Self {
+        Self {
+            servers: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            down_cells: BTreeSet::new(),
+            tokens: BTreeMap::new(),
+            application_credential_alive: true,
+            project_id: ids.hex(),
+            user_id: ids.hex(),
+            admin_id: ids.hex(),
+            catalog_ids: (0..6).map(|_| ids.hex()).collect(),
+            created: 0,
+        }
+    }
+
+    /// The server of that name, if there is just one.
+    pub fn server_named(&self, name: &str) -> Option<&Server> {
+        let mut named = self.servers.values().filter(|server| server.name == name);
+        let first = named.next()?;
+        named.next().is_none().then_some(first)
+    }
+}
+
+/// What a create asks for, checked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    pub(crate) name: String,
+    pub(crate) flavor: String,
+    pub(crate) image: String,
+    pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) tags: BTreeSet<String>,
+    pub(crate) user_data: Option<String>,
+    pub(crate) security_groups: Vec<String>,
+    pub(crate) key_name: Option<String>,
+    pub(crate) zone: Option<String>,
+}
+
+impl World {
+    /// Makes a server; gives its id.
+    pub(crate) fn create_server(&mut self, wanted: Wanted, outcome: Outcome) -> String {
+        let id = self.ids.uuid();
+        let number = self.cloud.created;
+        self.cloud.created += 1;
+        let zones = &self.options.zones;
+        let turn = number as usize % zones.len().max(1);
+        let zone = wanted
+            .zone
+            .or_else(|| zones.get(turn).cloned())
+            .unwrap_or_else(|| "nova".to_owned());
+        let server = Server {
+            id: id.clone(),
+            name: wanted.name,
+            created: self.now,
+            updated: self.now,
+            launched: None,
+            terminated: None,
+            vm_state: VmState::Building,
+            task: Some(Task::Scheduling),
+            metadata: wanted.metadata,
+            tags: wanted.tags,
+            user_data: wanted.user_data,
+            flavor: wanted.flavor,
+            image: wanted.image,
+            security_groups: wanted.security_groups,
+            key_name: wanted.key_name,
+            zone,
+            number,
+            fault: None,
+            locked: false,
+            built: false,
+            boots: 0,
+            disk: 0,
+            due: Some(self.now.plus(self.options.build_time)),
+            outcome,
+            delete_after_build: false,
+        };
+        self.note(Fact::ServerCreated {
+            id: id.clone(),
+            pool: server.pool().map(str::to_owned),
+            operation: server.operation(),
+        });
+        self.cloud.servers.insert(id.clone(), server);
+        id
+    }
+
+    /// Lets the servers' tasks end whose time has come.
+    pub(crate) fn step_cloud(&mut self) {
+        let now = self.now;
+        for server in self.cloud.servers.values_mut() {
+            // The scheduler has chosen a host by the first step after the create.
+            if server.task == Some(Task::Scheduling) && now > server.created {
+                server.task = Some(Task::Spawning);
+            }
+        }
+        let due: Vec<String> = self
+            .cloud
+            .servers
+            .values()
+            .filter(|server| server.due.is_some_and(|due| due <= now))
+            .map(|server| server.id.clone())
+            .collect();
+        for id in due {
+            self.finish_task(&id);
+        }
+    }
+
+    fn finish_task(&mut self, id: &str) {
+        let now = self.now;
+        let Some(server) = self.cloud.servers.get_mut(id) else {
+            return;
+        };
+        let task = server.task.take();
+        server.due = None;
+        server.updated = now;
+        let fact = match task {
+            Some(Task::Scheduling | Task::Spawning) => finish_build(server, now),
+            Some(Task::Deleting) => {
+                self.remove_server(id);
+                return;
+            }
+            Some(Task::PoweringOff) => {
+                server.vm_state = VmState::Stopped;
+                Some(Fact::ServerOff { id: id.to_owned() })
+            }
+            Some(Task::Rebuilding) => {
+                server.vm_state = VmState::Active;
+                server.boots += 1;
+                server.disk += 1;
+                server.fault = None;
+                None
+            }
+            Some(Task::Rebooting | Task::RebootingHard | Task::PoweringOn) => {
+                server.vm_state = VmState::Active;
+                server.boots += 1;
+                server.fault = None;
+                None
+            }
+            None => None,
+        };
+        let gone = server.delete_after_build;
+        if let Some(fact) = fact {
+            self.note(fact);
+        }
+        if gone {
+            self.remove_server(id);
+        }
+    }
+
+    /// Puts a server into ERROR from outside, as when its host fails.
+    pub fn fail_server(&mut self, id: &str, message: &str) {
+        let now = self.now;
+        if let Some(server) = self.cloud.servers.get_mut(id) {
+            server.vm_state = VmState::Error;
+            server.task = None;
+            server.due = None;
+            server.updated = now;
+            server.fault = Some(ServerFault {
+                created: now,
+                message: message.to_owned(),
+            });
+            self.note(Fact::ServerFailed { id: id.to_owned() });
+        }
+    }
+
+    /// Takes a server away at once, as when its deletion ends or its host burns.
+    pub fn remove_server(&mut self, id: &str) {
+        if let Some(mut server) = self.cloud.servers.remove(id) {
+            server.terminated = Some(self.now);
+            server.updated = self.now;
+            server.task = None;
+            server.due = None;
+            self.cloud.deleted.insert(id.to_owned(), server);
+            self.note(Fact::ServerGone { id: id.to_owned() });
+        }
+    }
+}
+
+fn finish_build(server: &mut Server, now: Timestamp) -> Option<Fact> {
+    match server.outcome {
+        Outcome::Active => {
+            server.vm_state = VmState::Active;
+            server.launched = Some(now);
+            server.built = true;
+            server.boots = 1;
+            server.disk = 1;
+            Some(Fact::ServerBuilt {
+                id: server.id.clone(),
+            })
+        }
+        Outcome::Fails(message) => {
+            server.vm_state = VmState::Error;
+            server.fault = Some(ServerFault {
+                created: now,
+                message: message.to_owned(),
+            });
+            Some(Fact::ServerFailed {
+                id: server.id.clone(),
+            })
+        }
+        Outcome::Never => {
+            server.task = Some(Task::Spawning);
+            None
+        }
+    }
+}
