@@ -168,6 +168,24 @@ fn a_node_that_joins_while_its_creation_is_undone_goes_too() {
     run.assert_clean(&ending);
 }
 
+#[test]
+fn a_creation_that_comes_through_after_the_time_to_settle_leaves_one_vm() {
+    for late in [130, 150, 165, 175, 185, 195] {
+        for case in [Case::Add, Case::ReplaceFenced, Case::ReplaceServing] {
+            let mut run = Run::new(case);
+            let mut first = true;
+            let ending = run.run(|_, action| match action.kind {
+                ActionKind::CreateServer { .. } if std::mem::take(&mut first) => {
+                    Fault::Late(Duration::from_secs(late))
+                }
+                _ => Fault::None,
+            });
+            assert_eq!(ending, Ending::Done, "{case:?} {late} s late");
+            run.assert_clean(&ending);
+        }
+    }
+}
+
 fn any_fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         6 => Just(Fault::None),

@@ -97,7 +97,8 @@ pub(super) struct World {
     servers: BTreeMap<VmId, Server>,
     token: Option<u64>,
     made: u64,
-    late: Vec<(Monotonic, Action)>,
+    /// Calls that come through late, with the token that was there when they were sent.
+    late: Vec<(Monotonic, Action, Option<u64>)>,
     /// What the poll saw last, and when.
     shown: Option<(Monotonic, BTreeMap<VmId, ServerView>)>,
     leases: BTreeMap<NodeName, Monotonic>,
@@ -192,15 +193,13 @@ impl World {
     pub(super) fn tick(&mut self, by: Duration) {
         self.clock = self.clock.plus(by);
         let clock = self.clock;
-        let due: Vec<Action> = self
-            .late
-            .iter()
-            .filter(|(at, _)| *at <= clock)
-            .map(|(_, action)| action.clone())
-            .collect();
-        self.late.retain(|(at, _)| *at > clock);
-        for action in due {
+        let (due, late) = self.late.drain(..).partition(|(at, ..)| *at <= clock);
+        self.late = late;
+        let due: Vec<(Monotonic, Action, Option<u64>)> = due;
+        for (_, action, token) in due {
+            let current = std::mem::replace(&mut self.token, token);
             let _ = self.carry_out(&action);
+            self.token = current;
         }
         for id in self.servers.keys().cloned().collect::<Vec<_>>() {
             self.grow(&id);
@@ -366,7 +365,8 @@ impl World {
                 lost()
             }
             Fault::Late(by) => {
-                self.late.push((self.clock.plus(by), action.clone()));
+                self.late
+                    .push((self.clock.plus(by), action.clone(), self.token));
                 lost()
             }
             Fault::Twice => {
