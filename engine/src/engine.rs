@@ -12,6 +12,7 @@ use crate::cluster::{Change, Cluster, PoolSlot, Slots};
 use crate::decision::{Decision, Proposal, Reason, Refusal};
 use crate::event::{Batch, Input, Observation};
 use crate::guard::{Brakes, Refused};
+use crate::join::{Joined, Joins};
 use crate::journal::{Record, State};
 use crate::names::{NodeName, PoolName};
 use crate::notice::{Notice, NoticeKind};
@@ -129,6 +130,8 @@ pub struct Engine {
     next_tick: Monotonic,
     replan: bool,
     touched: Vec<NodeSlot>,
+    pub(crate) joins: Joins,
+    pub(crate) joined: Vec<Joined>,
     touched_pools: Vec<bool>,
     changes: Vec<Change>,
 }
@@ -184,6 +187,8 @@ impl Engine {
             next_tick: now.mono,
             replan: false,
             touched: Vec::new(),
+            joins: Joins::default(),
+            joined: Vec::new(),
             changes: Vec::new(),
             state,
         };
@@ -325,7 +330,10 @@ impl Engine {
         for change in changes.drain(..) {
             match change {
                 Change::Joined(slot) => self.rules.joined(slot, now.mono),
-                Change::Left(slot) => self.rules.left(slot),
+                Change::Left(slot) => {
+                    self.rules.left(slot);
+                    self.joins.remove_node(slot);
+                }
             }
         }
         self.changes = changes;

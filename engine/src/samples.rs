@@ -1,8 +1,11 @@
 //! A record of a known node into its windows: heartbeat, finished values, joined parts.
 
+use std::time::Duration;
+
 use crate::engine::Engine;
-use crate::event::{Form, RecordRef};
-use crate::time::Now;
+use crate::event::{Form, RecordRef, SampleRef};
+use crate::join::PartSample;
+use crate::time::{Now, Timestamp};
 use crate::window::{NodeSlot, Pushed, Sample};
 
 impl Engine {
@@ -18,26 +21,68 @@ impl Engine {
         let interval = record.interval();
         self.world.windows.heard(slot, time, now.wall);
         for sample in record.samples() {
-            if sample.form != Form::Value {
-                continue;
-            }
-            // A metric that no policy names is not kept.
-            let Some(metric) = self.world.windows.metric_slot(sample.metric) else {
-                continue;
-            };
-            let taken = Sample {
-                time,
-                value: sample.value,
-                interval,
-            };
-            let windows = &mut self.world.windows;
-            let pushed = if refill {
-                windows.refill(slot, metric, taken, now.wall)
+            if sample.form == Form::Value {
+                let taken = Sample {
+                    time,
+                    value: sample.value,
+                    interval,
+                };
+                self.take_sample(now, slot, sample.metric, taken, refill);
             } else {
-                windows.push(slot, metric, taken, now.wall)
-            };
-            self.count(pushed);
+                self.take_part(now, slot, &sample, time, interval, refill);
+            }
         }
+    }
+
+    /// Takes in a part, and what it makes whole.
+    fn take_part(
+        &mut self,
+        now: Now,
+        slot: NodeSlot,
+        sample: &SampleRef<'_>,
+        time: Timestamp,
+        interval: Option<Duration>,
+        refill: bool,
+    ) {
+        let part = PartSample {
+            form: sample.form,
+            part: sample.part,
+            time,
+            value: sample.value,
+            interval,
+        };
+        let mut joined = std::mem::take(&mut self.joined);
+        self.joins.push(slot, part, &mut joined);
+        for whole in joined.drain(..) {
+            let taken = Sample {
+                time: whole.time,
+                value: whole.value,
+                interval: whole.interval,
+            };
+            self.take_sample(now, slot, whole.metric, taken, refill);
+        }
+        self.joined = joined;
+    }
+
+    fn take_sample(
+        &mut self,
+        now: Now,
+        slot: NodeSlot,
+        metric: &str,
+        sample: Sample,
+        refill: bool,
+    ) {
+        let windows = &mut self.world.windows;
+        // A metric that no policy names is not kept.
+        let Some(metric) = windows.metric_slot(metric) else {
+            return;
+        };
+        let pushed = if refill {
+            windows.refill(slot, metric, sample, now.wall)
+        } else {
+            windows.push(slot, metric, sample, now.wall)
+        };
+        self.count(pushed);
     }
 
     fn count(&mut self, pushed: Pushed) {
