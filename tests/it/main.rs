@@ -8,4 +8,5 @@
 )]
 
 mod config_files;
+mod corpus;
 mod scenarios;

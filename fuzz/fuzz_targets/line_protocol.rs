@@ -1,0 +1,4 @@
+//! See `line_protocol` in `src/lib.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rhizome_fuzz::line_protocol(data));
