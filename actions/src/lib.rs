@@ -10,12 +10,14 @@
 //! | `dry_run.rs` | looks, and calls nothing that changes anything |
 //! | `in_hand.rs` | one action under way: its gate, its deadline, whether anything was sent |
 //! | `openstack/` | Keystone and Nova |
+//! | `kubernetes/` | tokens, nodes, drains, and the watches |
 //! | `user_data.rs` | what a new machine is told at its first boot |
 //! | `vault.rs` | the secret halves of join tokens, in memory only |
 //! | `redact.rs` | takes secrets out of what the other side says |
 
 mod dry_run;
 mod in_hand;
+pub mod kubernetes;
 pub mod openstack;
 mod redact;
 mod services;

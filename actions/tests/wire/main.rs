@@ -13,4 +13,5 @@
 )]
 
 mod common;
+mod kubernetes;
 mod openstack;

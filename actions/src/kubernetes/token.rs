@@ -1,0 +1,105 @@
+//! The bootstrap token of one operation: by it, and until it expires, one machine may join.
+//!
+//! Its id follows from the operation, so a token that was left behind is found again; its
+//! secret is drawn anew each time and kept in the vault alone.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use rhizome_engine::action::{ActionResult, Done, Failure, FailureKind};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::Kubernetes;
+use super::client::Change;
+use crate::in_hand::InHand;
+use crate::vault::JoinToken;
+
+/// Where bootstrap tokens live.
+const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
+/// The group by which kubeadm lets joining machines read what they need.
+const GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
+
+impl Kubernetes {
+    /// Makes the operation's token, in place of one that is there already: its secret is not
+    /// known to us any more.
+    pub(super) async fn create_token(&self, hand: &InHand<'_>, ttl: Duration) -> ActionResult {
+        let operation = hand.action.key.operation;
+        let expires = self.clock.now().wall.plus(ttl);
+        let token = JoinToken::new(operation, expires);
+        let change = Change {
+            call: "create_secret",
+            method: Method::POST,
+            path: SECRETS.to_owned(),
+            body: secret(&token, &operation.to_string(), hand.action.pool.as_str())?,
+        };
+        let mut answer = self.send(hand, &change).await?;
+        if answer.status == StatusCode::CONFLICT {
+            self.remove(hand, token.id()).await?;
+            answer = self.send(hand, &change).await?;
+        }
+        if !answer.is_success() {
+            let known = [token.secret()];
+            return Err(self.cluster.judge(&answer, change.call, true, &known).await);
+        }
+        self.vault.put(operation, token);
+        Ok(Done::Accepted)
+    }
+
+    /// Deletes the operation's token. The cluster accepts it for ten seconds more, because it
+    /// remembers who it has let in.
+    pub(super) async fn delete_token(&self, hand: &InHand<'_>) -> ActionResult {
+        let operation = hand.action.key.operation;
+        let done = self.remove(hand, &JoinToken::id_of(operation)).await?;
+        self.vault.forget(operation, self.clock.now().wall);
+        Ok(done)
+    }
+
+    async fn remove(&self, hand: &InHand<'_>, id: &str) -> ActionResult {
+        let change = Change {
+            call: "delete_secret",
+            method: Method::DELETE,
+            path: format!("{SECRETS}/bootstrap-token-{id}"),
+            body: Value::Null,
+        };
+        let answer = self.send(hand, &change).await?;
+        if answer.status == StatusCode::NOT_FOUND && answer.as_status().is_some() {
+            return Ok(Done::Already);
+        }
+        if answer.is_success() {
+            return Ok(Done::Accepted);
+        }
+        Err(self.cluster.judge(&answer, change.call, true, &[]).await)
+    }
+}
+
+/// The Secret of a token. The API checks nothing of it: a mistake here shows only as a 401 of
+/// the machine that joins.
+fn secret(token: &JoinToken, operation: &str, pool: &str) -> Result<Value, Failure> {
+    let expiration = jiff::Timestamp::from_second(token.expires().millis().div_euclid(1000))
+        .map_err(|error| {
+            Failure::new(
+                FailureKind::Refused,
+                format!("a token cannot live until {}: {error}", token.expires()),
+            )
+        })?;
+    Ok(json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": format!("bootstrap-token-{}", token.id()),
+            "namespace": "kube-system",
+            "annotations": {"rhizome-operation": operation, "rhizome-pool": pool},
+        },
+        "type": "bootstrap.kubernetes.io/token",
+        "stringData": {
+            "token-id": token.id(),
+            "token-secret": token.secret().expose_secret(),
+            "expiration": expiration.to_string(),
+            "usage-bootstrap-authentication": "true",
+            "usage-bootstrap-signing": "true",
+            "auth-extra-groups": GROUP,
+            "description": format!("join token of {operation} (rhizome)"),
+        },
+    }))
+}
