@@ -5,5 +5,8 @@
 
 pub mod config;
 pub mod journal;
+
+pub mod handle;
 pub mod scenario;
 pub mod snippet;
+pub mod windows;

@@ -22,7 +22,7 @@ use crate::rules::{Deadline, Rules, Watch};
 use crate::settings::{PoolSettings, Settings};
 use crate::signals::Sight;
 use crate::time::{Monotonic, Now};
-use crate::window::{NodeSlot, Windows};
+use crate::window::{NodeSlot, SnapshotError, Windows};
 
 /// How often everything that depends on the passing of time is looked at.
 ///
@@ -115,6 +115,8 @@ impl World {
 pub struct Engine {
     pub(crate) world: World,
     pub(crate) state: State,
+    pub(crate) joins: Joins,
+    pub(crate) joined: Vec<Joined>,
     pub(crate) rules: Rules,
     pub(crate) needs: Vec<Needs>,
     pub(crate) out: Output,
@@ -130,8 +132,6 @@ pub struct Engine {
     next_tick: Monotonic,
     replan: bool,
     touched: Vec<NodeSlot>,
-    pub(crate) joins: Joins,
-    pub(crate) joined: Vec<Joined>,
     touched_pools: Vec<bool>,
     changes: Vec<Change>,
 }
@@ -171,6 +171,8 @@ impl Engine {
                 in_flight: vec![0; pools.len()],
                 settings,
             },
+            joins: Joins::default(),
+            joined: Vec::new(),
             rules: Rules::new(policies, &pools),
             needs: pools.iter().map(|_| Needs::default()).collect(),
             touched_pools: vec![false; pools.len()],
@@ -187,8 +189,6 @@ impl Engine {
             next_tick: now.mono,
             replan: false,
             touched: Vec::new(),
-            joins: Joins::default(),
-            joined: Vec::new(),
             changes: Vec::new(),
             state,
         };
@@ -244,6 +244,57 @@ impl Engine {
     pub fn step_batch(&mut self, now: Now, batch: &Batch) -> Output {
         self.batch(now, batch);
         self.step(now, Input::Tick)
+    }
+
+    /// All durable state as one record, for the head of a compacted journal.
+    pub fn snapshot(&self) -> Record {
+        Record::Snapshot {
+            state: Box::new(self.state.clone()),
+        }
+    }
+
+    /// The durable state.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Counters of the engine's own work.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// The windows of all nodes as bytes, to be kept beside the positions that they hold.
+    pub fn windows_snapshot(&self) -> Vec<u8> {
+        let cluster = &self.world.cluster;
+        let name = |slot| cluster.member(slot).map(|member| member.name.as_str());
+        self.world.windows.snapshot(name)
+    }
+
+    /// Takes the windows of an earlier run. Before anything is observed: each name gets its
+    /// windows back when it is seen again.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the bytes are no such snapshot; the windows are then empty as before.
+    pub fn restore_windows(&mut self, bytes: &[u8]) -> Result<usize, SnapshotError> {
+        let plan = self.rules.policies().plan().clone();
+        let lateness = self.world.settings.lateness;
+        let (windows, names) = Windows::restore(&plan, lateness, bytes)?;
+        self.world.windows = windows;
+        self.kept = (0..)
+            .map(NodeSlot)
+            .zip(&names)
+            .map(|(slot, name)| (NodeName::new(name), slot))
+            .collect();
+        Ok(names.len())
+    }
+
+    /// The widest window that a policy reads, and the lateness bound: what lies further back
+    /// reaches no window.
+    pub fn refill_length(&self) -> Duration {
+        let plan = self.rules.policies().plan();
+        let widest = plan.metrics.iter().flat_map(|(_, windows)| windows).max();
+        widest.copied().unwrap_or_default() + self.world.settings.lateness
     }
 
     fn batch(&mut self, now: Now, batch: &Batch) {

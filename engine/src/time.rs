@@ -118,6 +118,11 @@ pub trait Clock: Send + Sync {
     /// The time now.
     fn now(&self) -> Now;
 
+    /// How long `duration` on this clock is on the wall: shorter on a clock that goes faster.
+    fn real(&self, duration: Duration) -> Duration {
+        duration
+    }
+
     /// Waits until `duration` has passed on this clock.
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
