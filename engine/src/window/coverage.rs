@@ -46,6 +46,9 @@ impl Gaps<'_> {
         if panes <= 0 {
             return 0.0;
         }
+        if self.is_calm(from, to) {
+            return 1.0;
+        }
         let mut interval = i64::from(self.view.interval);
         if interval > 0 {
             interval = interval * i64::from(UNIT) / self.spec.tick;
@@ -61,9 +64,20 @@ impl Gaps<'_> {
         (panes - missed) as f64 / panes as f64
     }
 
+    /// Whether the samples from the one before the window to the running pane are known to follow
+    /// each other closely enough for every interval.
+    fn is_calm(&self, from: usize, to: usize) -> bool {
+        let calm = usize::from(self.view.calm);
+        let before = self.view.times.len().checked_sub(calm);
+        let last = to.checked_sub(1).and_then(|last| self.view.tick(last));
+        from > 0
+            && before.is_none_or(|first| first < from)
+            && last.is_some_and(|last| last + self.spec.calm >= self.end)
+    }
+
     /// How far before a pane's end a sample covers it, in ticks.
     fn reach(&self, interval: i64) -> i64 {
-        interval.max(self.spec.pane) * 5 / 4
+        (interval * 5 / 4).max(self.spec.calm)
     }
 
     /// How many panes have no sample within `reach` before their end.

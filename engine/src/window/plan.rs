@@ -32,8 +32,8 @@ const CROWD: i64 = 1_000;
 const CADENCE: i64 = 10_000;
 
 /// Rows beyond one per [`CADENCE`] of the longest window: the running pane's, the one before
-/// the window, the one that comes, and three that spare moving the column at every push.
-const SPARE_ROWS: i64 = 6;
+/// the window, the one that comes, and two that spare moving the column at every push.
+const SPARE_ROWS: i64 = 5;
 
 /// Half-lives of the weights of `Stat::Ewma` in a window.
 const HALF_LIVES: f64 = 4.0;
@@ -57,11 +57,30 @@ pub(super) struct Spec {
     pub(super) tick: i64,
     /// Ticks in a pane.
     pub(super) pane: i64,
+    /// How far before a pane's end a sample covers it, whatever its agent's interval.
+    pub(super) calm: i64,
     /// Ticks that share one sample.
     pub(super) crowd: i64,
     /// Rows of a series to begin with, and at most.
     pub(super) rows: usize,
     pub(super) max_rows: usize,
+}
+
+/// One pane: a span of the wall clock and its first tick.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pane {
+    /// Milliseconds since the epoch.
+    start: i64,
+    /// Milliseconds.
+    length: i64,
+    pub(super) tick: i64,
+}
+
+impl Pane {
+    /// Whether `now` is in it.
+    pub(super) fn holds(&self, now: Timestamp) -> bool {
+        (0..self.length).contains(&now.millis().saturating_sub(self.start))
+    }
 }
 
 /// Powers of one half by age in ticks, as a product of two looked-up factors.
@@ -125,6 +144,7 @@ impl Spec {
             longest,
             tick,
             pane: pane / tick,
+            calm: pane / tick * 5 / 4,
             crowd: crowd / tick,
             rows: rows_of(rows),
             max_rows: rows_of(max_rows),
@@ -136,9 +156,15 @@ impl Spec {
         time.millis().div_euclid(self.tick)
     }
 
-    /// The first tick of the pane that runs at `now`.
-    pub(super) fn running(&self, now: Timestamp) -> i64 {
-        now.millis().div_euclid(self.tick * self.pane) * self.pane
+    /// The pane that holds `now`.
+    pub(super) fn pane_of(&self, now: Timestamp) -> Pane {
+        let length = self.tick * self.pane;
+        let number = now.millis().div_euclid(length);
+        Pane {
+            start: number * length,
+            length,
+            tick: number * self.pane,
+        }
     }
 
     /// The number of the window of this length.
@@ -150,6 +176,7 @@ impl Spec {
     pub(super) fn same_layout(&self, other: &Self) -> bool {
         self.tick == other.tick
             && self.crowd == other.crowd
+            && self.calm == other.calm
             && self.rows == other.rows
             && self.max_rows == other.max_rows
     }
@@ -270,9 +297,9 @@ mod tests {
     }
 
     #[test]
-    fn fifteen_minutes_take_96_rows_of_20_ms_ticks() {
+    fn fifteen_minutes_take_95_rows_of_20_ms_ticks() {
         let spec = Spec::new(&[Duration::from_mins(15)], Grid { pane: 10_000 });
-        assert_eq!((spec.rows, spec.tick, spec.crowd), (96, 20, 50));
+        assert_eq!((spec.rows, spec.tick, spec.crowd), (95, 20, 50));
     }
 
     #[test]

@@ -12,7 +12,7 @@
 use std::time::Duration;
 
 use super::coverage::LOOKBACK;
-use super::plan::Spec;
+use super::plan::{Pane, Spec};
 use super::slab::Slab;
 use super::stat::{self, Column};
 use super::{FUTURE_BOUND, Pushed, Reading, Sample, Stat, coverage, grow};
@@ -29,6 +29,9 @@ pub(super) struct Metric {
     series: Vec<Series>,
     /// By [`Series::class`]; each holds twice the rows of the one before.
     classes: Vec<Class>,
+    /// The pane of the last push. Reads are of the same one almost always, which spares each of
+    /// them a division.
+    pane: Pane,
 }
 
 /// Columns of equal length.
@@ -54,6 +57,9 @@ struct Series {
     held: Held,
     /// What the newest sample said of its agent's reporting interval; 0 for nothing.
     interval: u16,
+    /// Of the newest samples, how many follow each other within [`Spec::calm`]. Where a window
+    /// lies in them nothing is missing, and nobody need look.
+    calm: u16,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,6 +77,8 @@ enum Held {
 pub(super) struct View<'a> {
     pub(super) newest: i64,
     pub(super) interval: u16,
+    /// As in [`Series`]; counted anew when a view is taken over.
+    pub(super) calm: u16,
     pub(super) times: &'a [u16],
     pub(super) values: Column<'a>,
 }
@@ -82,6 +90,7 @@ impl Metric {
         series.resize(nodes, Series::default());
         Self {
             classes: vec![Class::new(spec.rows)],
+            pane: spec.pane_of(Timestamp(0)),
             spec,
             series,
         }
@@ -89,7 +98,11 @@ impl Metric {
 
     /// The same samples, read by the windows of `spec`, whose layout is the same.
     pub(super) fn with(self, spec: Spec) -> Self {
-        Self { spec, ..self }
+        Self {
+            pane: spec.pane_of(Timestamp(0)),
+            spec,
+            ..self
+        }
     }
 
     /// Room for one node more.
@@ -115,7 +128,10 @@ impl Metric {
         if !sample.value.is_finite() {
             return Pushed::Refused;
         }
-        let start = self.spec.running(now) - self.spec.longest * self.spec.pane;
+        if !self.pane.holds(now) {
+            self.pane = self.spec.pane_of(now);
+        }
+        let start = self.pane.tick - self.spec.longest * self.spec.pane;
         let horizon = start - ticks(LOOKBACK, &self.spec);
         let tick = self.spec.tick_of(sample.time);
         if tick < horizon {
@@ -153,7 +169,7 @@ impl Metric {
     ) -> Option<Reading> {
         let whole = self.view(node)?;
         let window = self.spec.windows.get(window)?;
-        let end = self.spec.running(now);
+        let end = self.running(now);
         let from = whole.start(end - window.panes * self.spec.pane, window.panes);
         let to = whole.at(end + self.spec.pane);
         let gaps = coverage::Gaps {
@@ -174,12 +190,20 @@ impl Metric {
     /// Adds the values in window number `window` to `all`.
     pub(super) fn collect(&self, node: usize, window: usize, now: Timestamp, all: &mut Vec<f64>) {
         if let (Some(view), Some(window)) = (self.view(node), self.spec.windows.get(window)) {
-            let end = self.spec.running(now);
+            let end = self.running(now);
             let from = view.at(end - window.panes * self.spec.pane);
             view.values
                 .part(from..view.at(end + self.spec.pane))
                 .collect(all);
         }
+    }
+
+    /// The first tick of the pane that runs at `now`.
+    fn running(&self, now: Timestamp) -> i64 {
+        if self.pane.holds(now) {
+            return self.pane.tick;
+        }
+        self.spec.pane_of(now).tick
     }
 
     /// The samples of a node, if there is such a node.
@@ -201,6 +225,7 @@ impl Metric {
         Some(View {
             newest: series.newest,
             interval: series.interval,
+            calm: series.calm,
             times: times.get(rows.clone()).unwrap_or_default(),
             values: values.part(rows),
         })
@@ -232,6 +257,7 @@ impl Metric {
         series.class = u8::try_from(index).unwrap_or(u8::MAX);
         series.newest = view.newest;
         series.interval = view.interval;
+        series.calm = calm(view.times, self.spec.calm);
         series.len = u16::try_from(view.times.len().min(class.rows)).unwrap_or(u16::MAX);
         series.times = class.times.take();
         copy(class.times.block_mut(series.times), view.times);
@@ -324,11 +350,17 @@ impl Put<'_> {
             }
         }
         if at > 0 && self.crowded(self.class.tick(self.series, at - 1), tick) {
-            if at == len {
-                self.series.newest = tick;
-                self.series.interval = interval;
-            }
             self.class.set(self.series, at - 1, tick, sample.value);
+            if at < len {
+                self.class.recount(self.series, self.spec.calm);
+                return Pushed::Taken;
+            }
+            self.series.newest = tick;
+            self.series.interval = interval;
+            let follows = at > 1 && tick - self.class.tick(self.series, at - 2) <= self.spec.calm;
+            if !follows {
+                self.series.calm = 1;
+            }
             return Pushed::Taken;
         }
         if at == len {
@@ -343,10 +375,17 @@ impl Put<'_> {
             self.series.first += 1;
             self.series.len -= 1;
         }
+        self.class.recount(self.series, self.spec.calm);
         Pushed::Taken
     }
 
     fn append(&mut self, tick: i64, value: f64, interval: u16) -> Pushed {
+        let follows = self.series.len > 0 && tick - self.series.newest <= self.spec.calm;
+        self.series.calm = if follows {
+            self.series.calm.saturating_add(1)
+        } else {
+            1
+        };
         self.series.newest = tick;
         self.series.interval = interval;
         let at = usize::from(self.series.len);
@@ -425,6 +464,12 @@ impl Class {
         }
     }
 
+    /// Counts the calm samples after a change that was not at the end.
+    fn recount(&self, series: &mut Series, bound: i64) {
+        let times = self.times.block(series.times).get(series.rows());
+        series.calm = calm(times.unwrap_or_default(), bound);
+    }
+
     fn insert(&mut self, series: &mut Series, at: usize, tick: i64, value: f64) {
         let rows = series.rows();
         let (from, to) = (rows.start + at, rows.end);
@@ -459,6 +504,7 @@ impl Class {
             series.newest = self.tick(series, last);
         }
         series.len = u16::try_from(len).unwrap_or(series.len);
+        series.calm = series.len.min(1);
     }
 
     /// Moves the samples to the front of their blocks.
@@ -630,6 +676,13 @@ fn older(times: &[u16], newest: i64, tick: i64) -> usize {
     };
     let newest = newest as u16;
     times.partition_point(|time| newest.wrapping_sub(*time) > age)
+}
+
+/// How many of the newest of `times` follow each other within `bound` ticks.
+fn calm(times: &[u16], bound: i64) -> u16 {
+    let pairs = times.iter().rev().zip(times.iter().rev().skip(1));
+    let follow = pairs.take_while(|(next, one)| i64::from(next.wrapping_sub(**one)) <= bound);
+    u16::try_from(follow.count() + times.len().min(1)).unwrap_or(u16::MAX)
 }
 
 /// Moves rows `from..to` up by one.

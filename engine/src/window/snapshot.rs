@@ -174,6 +174,7 @@ impl Columns {
         Ok(Some(View {
             newest,
             interval,
+            calm: 0,
             times: &self.times,
             values: match kind {
                 0 => Column::Fixed(&self.fixed),
