@@ -202,6 +202,12 @@ impl Server {
         self.metadata.get(mark::OWNER).map(String::as_str) == Some(mark::OWNER_VALUE)
     }
 
+    /// Whether Rhizome may touch it: it carries the mark of ownership, and nobody's wish to
+    /// be left alone.
+    pub fn is_ours(&self) -> bool {
+        self.is_marked() && !self.metadata.contains_key(mark::DO_NOT_TOUCH)
+    }
+
     /// Its address on the network.
     pub fn address(&self) -> String {
         format!("10.20.{}.{}", self.number / 250, self.number % 250 + 2)

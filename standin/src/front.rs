@@ -4,20 +4,19 @@
 //! the world, answered. The world is only touched under the lock, and never across a wait.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use http_body_util::StreamBody;
 use hyper::body::Frame;
 use hyper::{Response, StatusCode};
-use rhizome_engine::time::{Clock, Monotonic, Timestamp};
+use rhizome_engine::time::{BoxFuture, Clock, Monotonic, Timestamp};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::cloud::Outcome;
+use crate::cloud::{Outcome, Server};
 use crate::faults::{Fault, Faults, Met};
 use crate::http::{Answer, Api, Broken, Content, OutBody, Request, whole};
 use crate::kube::watch::WatchRequest;
@@ -152,7 +151,9 @@ impl Front {
             Fault::DoLate(after, refusal) => {
                 let status = refusal.as_ref().map(|refusal| refusal.status);
                 self.settle(number, status, Effect::Pending);
-                let late = Arc::clone(&self).do_late(request, number, after);
+                // The time runs from now, not from when the task gets its turn.
+                let wait = self.clock.sleep(after);
+                let late = Arc::clone(&self).do_late(request, number, wait);
                 self.tasks.spawn(late);
                 match refusal {
                     Some(refusal) => self.send(refusal.answer(), None),
@@ -196,10 +197,15 @@ impl Front {
         Reply::Break
     }
 
-    async fn do_late(self: Arc<Self>, request: Request, number: usize, after: Duration) {
+    async fn do_late(
+        self: Arc<Self>,
+        request: Request,
+        number: usize,
+        wait: BoxFuture<'static, ()>,
+    ) {
         tokio::select! {
             () = self.stop.cancelled() => {}
-            () = self.clock.sleep(after) => self.with(|world, faults| {
+            () = wait => self.with(|world, faults| {
                 let answer = carry_out(world, faults, &request, None);
                 let at = world.now();
                 if let Some(entry) = world.ledger.entry(number) {
@@ -312,7 +318,13 @@ impl Front {
             Some(Fault::CutBody) => {
                 let half = bytes.slice(..bytes.len() / 2);
                 let parts = [Ok(Frame::data(half)), Err(Broken)];
-                StreamBody::new(futures::stream::iter(parts).boxed())
+                // hyper writes what it has when it must wait for more: without a pause the
+                // half would be thrown away with the connection.
+                let parts = futures::stream::iter(parts).then(|part| async {
+                    tokio::task::yield_now().await;
+                    part
+                });
+                StreamBody::new(parts.boxed())
             }
             _ => whole(bytes),
         }
@@ -378,14 +390,18 @@ fn arrival(world: &World, request: &Request, met: Option<&Met>) -> Entry {
         user_agent: request.header("user-agent").unwrap_or_default().to_owned(),
         mutates: mutates(request, &text),
         operation: None,
+        ours: None,
         status: None,
         effect: Effect::None,
         fault: met.map(|met| met.fault.name()),
     };
-    entry.operation = operation_in(&text).or_else(|| {
-        let server = entry.server()?;
-        world.cloud.servers.get(server)?.operation()
-    });
+    let server = entry.server().and_then(|id| world.cloud.servers.get(id));
+    let (ours, operation) = (
+        server.map(Server::is_ours),
+        server.and_then(Server::operation),
+    );
+    entry.ours = ours;
+    entry.operation = operation_in(&text).or(operation);
     entry
 }
 

@@ -369,37 +369,54 @@ impl World {
 
     fn report(&mut self, node: &str, ready: bool) {
         let now = self.now;
+        let ready = if ready {
+            (
+                "Ready",
+                "True",
+                "KubeletReady",
+                "kubelet is posting ready status",
+            )
+        } else {
+            (
+                "Ready",
+                "False",
+                "KubeletNotReady",
+                "container runtime network not ready",
+            )
+        };
+        let reports = [
+            ready,
+            (
+                "MemoryPressure",
+                "False",
+                "KubeletHasSufficientMemory",
+                "kubelet has sufficient memory available",
+            ),
+            (
+                "DiskPressure",
+                "False",
+                "KubeletHasNoDiskPressure",
+                "kubelet has no disk pressure",
+            ),
+            (
+                "PIDPressure",
+                "False",
+                "KubeletHasSufficientPID",
+                "kubelet has sufficient PID available",
+            ),
+        ];
+        let said = |node: &Value| {
+            reports
+                .iter()
+                .all(|(kind, status, ..)| condition(node, kind) == Some(status))
+        };
+        if self.cluster.get(Kind::Node, "", node).is_none_or(said) {
+            return;
+        }
         let key = (String::new(), node.to_owned());
         self.cluster.store.update(Kind::Node, &key, |node| {
-            let wanted = if ready { "True" } else { "False" };
-            if condition(node, "Ready") != Some(wanted) {
-                let (reason, message) = if ready {
-                    ("KubeletReady", "kubelet is posting ready status")
-                } else {
-                    ("KubeletNotReady", "container runtime network not ready")
-                };
-                set_condition(node, now, "Ready", wanted, reason, message);
-            }
-            for (kind, reason, message) in [
-                (
-                    "MemoryPressure",
-                    "KubeletHasSufficientMemory",
-                    "kubelet has sufficient memory available",
-                ),
-                (
-                    "DiskPressure",
-                    "KubeletHasNoDiskPressure",
-                    "kubelet has no disk pressure",
-                ),
-                (
-                    "PIDPressure",
-                    "KubeletHasSufficientPID",
-                    "kubelet has sufficient PID available",
-                ),
-            ] {
-                if condition(node, kind) != Some("False") {
-                    set_condition(node, now, kind, "False", reason, message);
-                }
+            for (kind, status, reason, message) in reports {
+                set_condition(node, now, kind, status, reason, message);
             }
         });
     }

@@ -49,6 +49,9 @@ pub struct Entry {
     pub mutates: bool,
     /// The operation whose mark it carries, or that the server it names carries.
     pub operation: Option<OperationId>,
+    /// Whether the server that it names carried Rhizome's mark when it arrived, and no wish to
+    /// be left alone; none if it names none that there was.
+    pub ours: Option<bool>,
     /// The status that was answered; none if no answer was given (yet).
     pub status: Option<u16>,
     /// Whether what it asks for was done.

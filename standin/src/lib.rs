@@ -12,6 +12,7 @@
 //! `agent.rs` on. `checker.rs` judges ledger and world at any moment.
 
 mod agent;
+pub mod checker;
 mod clock;
 mod cloud;
 mod faults;

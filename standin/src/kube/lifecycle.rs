@@ -160,20 +160,34 @@ impl World {
             if !unknown && !unready {
                 self.cluster.monitor.no_execute.remove(&name);
             }
-            let mut change = |taint: &str, effect: &str, wanted: bool| {
-                self.cluster.store.update(Kind::Node, &key, |node| {
+            let wanted = [
+                (UNSCHEDULABLE, "NoSchedule", cordoned),
+                (UNREACHABLE, "NoSchedule", unknown),
+                (NOT_READY, "NoSchedule", unready),
+                // NoExecute comes in its turn; here it only goes.
+                (
+                    UNREACHABLE,
+                    "NoExecute",
+                    unknown && has_taint(node, UNREACHABLE, "NoExecute"),
+                ),
+                (
+                    NOT_READY,
+                    "NoExecute",
+                    unready && has_taint(node, NOT_READY, "NoExecute"),
+                ),
+            ];
+            // Most turns change nothing; then nothing is copied either.
+            if wanted
+                .iter()
+                .all(|(taint, effect, wanted)| has_taint(node, taint, effect) == *wanted)
+            {
+                continue;
+            }
+            self.cluster.store.update(Kind::Node, &key, |node| {
+                for (taint, effect, wanted) in wanted {
                     set_taint(node, now, taint, effect, wanted);
-                });
-            };
-            change(UNSCHEDULABLE, "NoSchedule", cordoned);
-            change(UNREACHABLE, "NoSchedule", unknown);
-            change(NOT_READY, "NoSchedule", unready);
-            if !unknown {
-                change(UNREACHABLE, "NoExecute", false);
-            }
-            if !unready {
-                change(NOT_READY, "NoExecute", false);
-            }
+                }
+            });
         }
     }
 
@@ -328,18 +342,23 @@ fn tolerates_for(pod: &Value) -> Option<Duration> {
     }
 }
 
+fn has_taint(node: &Value, key: &str, effect: &str) -> bool {
+    items(node, "/spec/taints").any(|taint| is_taint(taint, key, effect))
+}
+
+fn is_taint(taint: &Value, key: &str, effect: &str) -> bool {
+    text(taint, "/key") == Some(key) && text(taint, "/effect") == Some(effect)
+}
+
 fn set_taint(node: &mut Value, now: Timestamp, key: &str, effect: &str, wanted: bool) {
-    let is =
-        |taint: &Value| text(taint, "/key") == Some(key) && text(taint, "/effect") == Some(effect);
-    let have = items(node, "/spec/taints").any(is);
-    if have == wanted {
+    if has_taint(node, key, effect) == wanted {
         return;
     }
     let taints = array(node, "/spec/taints");
     if wanted {
         taints.push(json!({"key": key, "effect": effect, "timeAdded": crate::world::seconds(now)}));
     } else {
-        taints.retain(|taint| !is(taint));
+        taints.retain(|taint| !is_taint(taint, key, effect));
     }
     if taints.is_empty() {
         crate::json::remove(node, "/spec/taints");

@@ -86,12 +86,8 @@ impl WatchRequest {
             }
             return (lines, Some(store.version()));
         };
-        if from < store.compacted() {
-            let message = format!("too old resource version: {from} ({})", store.compacted());
-            let expired = status::body(410, "Expired", &message);
-            return (vec![line("ERROR", &expired)], None);
-        }
-        (Vec::new(), Some(from))
+        // What happened between that version and now comes first.
+        self.go_on(world, from)
     }
 
     fn bookmark(&self, version: u64) -> Value {
@@ -104,7 +100,7 @@ impl WatchRequest {
     /// if the log was compacted past it.
     fn go_on(&self, world: &World, from: u64) -> (Vec<Bytes>, Option<u64>) {
         let store = &world.cluster.store;
-        if from < store.compacted() && store.compacted() != store.version() {
+        if from < store.compacted() {
             let message = format!("too old resource version: {from} ({})", store.compacted());
             return (
                 vec![line("ERROR", &status::body(410, "Expired", &message))],

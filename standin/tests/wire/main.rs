@@ -10,8 +10,12 @@
     reason = "a test that meets what it does not expect must fail"
 )]
 
+mod checker;
 mod cloud;
+mod cluster;
+mod faults;
 mod guests;
+mod watches;
 
 use std::sync::Arc;
 use std::time::Duration;
