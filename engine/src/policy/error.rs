@@ -155,7 +155,9 @@ pub(super) fn explain(error: &EvalAltResult) -> (Position, String) {
 fn explain_parse(error: &ParseErrorType) -> String {
     match error {
         ParseErrorType::VariableUndefined(name) => no_variable(name),
-        ParseErrorType::Reserved(word) if word == "eval" || word == "import" => {
+        ParseErrorType::Reserved(word)
+            if matches!(word.as_str(), "eval" | "import" | "export" | "curry") =>
+        {
             format!("`{word}` is not allowed in a policy")
         }
         other => lower_first(&other.to_string()),

@@ -18,7 +18,9 @@ use super::host::Host;
 use super::program::Program;
 use super::scan::{place, scan};
 use super::tree::Truth;
-use super::{Rule, RuleKind, Signal, SourceFile, body, host, operators, profile, vocabulary};
+use super::{
+    Interrupt, Rule, RuleKind, Signal, SourceFile, body, host, operators, profile, run, vocabulary,
+};
 
 /// What a load comes to.
 #[derive(Debug, Default)]
@@ -72,14 +74,12 @@ pub(super) struct Script {
     pub(super) at: Position,
 }
 
-pub(super) fn load(files: &[SourceFile]) -> Result<Loaded, Vec<PolicyError>> {
-    let host = Arc::new(Host::default());
-    let mut engine = profile::engine(&host);
-    host::register(&mut engine, &host);
-    body::register(&mut engine, &host);
-    if let Err(message) = operators::register(&mut engine, &host) {
-        return Err(vec![PolicyError::at("", Position::NONE, message)]);
-    }
+pub(super) fn load(
+    files: &[SourceFile],
+    interrupt: &Interrupt,
+) -> Result<Loaded, Vec<PolicyError>> {
+    let Scripts { engine, host } =
+        scripts().map_err(|message| vec![PolicyError::at("", Position::NONE, message)])?;
     let mut load = Load {
         known: known_functions(&engine),
         engine,
@@ -87,11 +87,19 @@ pub(super) fn load(files: &[SourceFile]) -> Result<Loaded, Vec<PolicyError>> {
         errors: Vec::new(),
         loaded: Loaded::default(),
     };
-    host.state().loading = Some(Loading::default());
+    {
+        let mut state = host.state();
+        state.loading = Some(Loading::default());
+        state.interrupt = Some(interrupt.clone());
+    }
     for file in files {
         load.file(file);
     }
-    let gathered = host.state().loading.take().unwrap_or_default();
+    let gathered = {
+        let mut state = host.state();
+        state.interrupt = None;
+        state.loading.take().unwrap_or_default()
+    };
     if !load.errors.is_empty() {
         return Err(load.errors);
     }
@@ -104,6 +112,16 @@ pub(super) fn load(files: &[SourceFile]) -> Result<Loaded, Vec<PolicyError>> {
         host,
     });
     Ok(loaded)
+}
+
+/// An engine with the limits and the whole host API.
+pub(super) fn scripts() -> Result<Scripts, String> {
+    let host = Arc::new(Host::default());
+    let mut engine = profile::engine(&host);
+    host::register(&mut engine, &host);
+    body::register(&mut engine, &host);
+    operators::register(&mut engine, &host)?;
+    Ok(Scripts { engine, host })
 }
 
 /// Names of Rhai's own functions.
@@ -348,7 +366,10 @@ impl Builder<'_> {
     /// The closure as it is called later; an error unless it takes just its subject.
     fn script(&mut self, closure: FnPtr, at: Position, of: &str) -> Option<Script> {
         let name = closure.fn_name().to_owned();
-        let captured = closure.curry().to_vec();
+        let Some(captured) = run::unshared(closure.curry()) else {
+            self.errors.push((at, run::CAPTURED_TOO_MUCH.to_owned()));
+            return None;
+        };
         let mut defined = self.ast.iter_functions().filter(|own| own.name == name);
         let fits = defined.any(|own| own.params.len() == captured.len() + 1);
         if !fits {

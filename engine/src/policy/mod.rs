@@ -5,6 +5,7 @@
 //! has held. A policy can only propose.
 
 mod body;
+mod check;
 mod draft;
 mod error;
 mod host;
@@ -18,6 +19,10 @@ mod scan;
 mod tree;
 mod vocabulary;
 
+#[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
+mod operator_tests;
 #[cfg(test)]
 mod tests;
 
@@ -223,7 +228,22 @@ impl PolicySet {
     ///
     /// Returns every error of every file; then nothing of it is taken.
     pub fn load(files: &[SourceFile]) -> Result<Self, Vec<PolicyError>> {
-        load::load(files).map(|loaded| Self { loaded })
+        Self::load_within(files, &Interrupt::never())
+    }
+
+    /// [`PolicySet::load`] with a deadline over all files.
+    ///
+    /// A program that takes an operator's edits while it runs sets one: the limit on operations
+    /// alone lets a hostile file take seconds, since one call on an array is one operation.
+    ///
+    /// # Errors
+    ///
+    /// Returns every error of every file; then nothing of it is taken.
+    pub fn load_within(
+        files: &[SourceFile],
+        interrupt: &Interrupt,
+    ) -> Result<Self, Vec<PolicyError>> {
+        load::load(files, interrupt).map(|loaded| Self { loaded })
     }
 
     /// The rules, in the order of files and lines.
@@ -305,6 +325,12 @@ impl PolicySet {
         interrupt: &Interrupt,
     ) -> Result<Vec<BodyAsk>, PolicyError> {
         run::body(&self.loaded, rule, subject, reader, interrupt)
+    }
+
+    /// What is doubtful though it loads: rules that can never act, rules that undo each other,
+    /// names of pools that are not among `pools` (none given: not checked).
+    pub fn check(&self, pools: Option<&[PoolName]>) -> Vec<Finding> {
+        check::check(&self.loaded, pools)
     }
 
     /// Takes what scripts printed since it was last taken: capped lines, without control

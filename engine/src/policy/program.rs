@@ -19,9 +19,9 @@ pub(super) struct Program {
 
 /// One mention of a signal, for the evidence.
 #[derive(Debug)]
-pub(super) struct Use {
-    pub(super) signal: SignalUse,
-    pub(super) bound: Option<f64>,
+struct Use {
+    signal: SignalUse,
+    bound: Option<f64>,
 }
 
 /// The place of a number or a truth in its list. Trees have at most `MAX_TREE` nodes.
@@ -84,11 +84,6 @@ impl Program {
             values: values.collect(),
             ..Evidence::default()
         }
-    }
-
-    /// Places in the set's signals that it reads, in the order of the text.
-    pub(super) fn uses(&self) -> &[Use] {
-        &self.uses
     }
 
     fn add_truth(&mut self, tree: &Truth) -> Place {

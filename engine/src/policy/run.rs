@@ -15,8 +15,13 @@ use super::{
     vocabulary,
 };
 
-/// How deep captured values are copied. Rhai's own limits keep them flatter than this.
+/// How deep, and how many, captured values are copied before each run. Two closures that
+/// capture each other's like double at each step, and no limit of Rhai's counts that.
 const COPY_DEPTH: usize = 32;
+const MAX_COPIED: usize = 4_000;
+
+pub(super) const CAPTURED_TOO_MUCH: &str =
+    "the closure captures too much: keep what it needs in its own lines";
 
 /// Runs the body of a rule, or does what its kind does without one.
 pub(super) fn body<R: SignalReader>(
@@ -149,11 +154,9 @@ fn call<R: SignalReader>(
         let message = "the rule was run for another kind of subject".to_owned();
         return Err(failed(script.at, message));
     };
-    let mut arguments: Vec<Dynamic> = script
-        .captured
-        .iter()
-        .map(|value| unshared(value, COPY_DEPTH))
-        .collect();
+    let Some(mut arguments) = unshared(&script.captured) else {
+        return Err(failed(script.at, CAPTURED_TOO_MUCH.to_owned()));
+    };
     arguments.push(handle);
 
     let _turn = host.turn();
@@ -236,34 +239,43 @@ fn handle(
     }
 }
 
-/// A copy of what a closure captured that shares nothing with it.
+/// Copies of what a closure captured that share nothing with it; none if it captured too much.
 ///
 /// A closure that counts its own runs would give another answer after a restart and in replay:
 /// every run begins with the values that the load left.
-fn unshared(value: &Dynamic, depth: usize) -> Dynamic {
-    let copy = value.flatten_clone();
-    let Some(deeper) = depth.checked_sub(1) else {
-        return copy;
-    };
-    if let Some(items) = copy.read_lock::<rhai::Array>() {
-        let items: rhai::Array = items.iter().map(|item| unshared(item, deeper)).collect();
-        return Dynamic::from(items);
+pub(super) fn unshared(captured: &[Dynamic]) -> Option<Vec<Dynamic>> {
+    let mut left = MAX_COPIED;
+    captured
+        .iter()
+        .map(|value| copy(value, COPY_DEPTH, &mut left))
+        .collect()
+}
+
+fn copy(value: &Dynamic, depth: usize, left: &mut usize) -> Option<Dynamic> {
+    *left = left.checked_sub(1)?;
+    let deeper = depth.checked_sub(1)?;
+    let flat = value.flatten_clone();
+    if let Some(items) = flat.read_lock::<rhai::Array>() {
+        let items: Option<rhai::Array> =
+            items.iter().map(|item| copy(item, deeper, left)).collect();
+        return items.map(Dynamic::from);
     }
-    if let Some(items) = copy.read_lock::<rhai::Map>() {
-        let items: rhai::Map = items
+    if let Some(items) = flat.read_lock::<rhai::Map>() {
+        let items: Option<rhai::Map> = items
             .iter()
-            .map(|(key, item)| (key.clone(), unshared(item, deeper)))
+            .map(|(key, item)| Some((key.clone(), copy(item, deeper, left)?)))
             .collect();
-        return Dynamic::from(items);
+        return items.map(Dynamic::from);
     }
-    if let Some(closure) = copy.read_lock::<FnPtr>() {
+    if let Some(closure) = flat.read_lock::<FnPtr>() {
         let mut closure = closure.clone();
-        let captured: Vec<Dynamic> = closure
+        let captured: Option<Vec<Dynamic>> = closure
             .iter_curry()
-            .map(|item| unshared(item, deeper))
+            .map(|item| copy(item, deeper, left))
             .collect();
-        closure.set_curry(captured);
-        return Dynamic::from(closure);
+        closure.set_curry(captured?);
+        return Some(Dynamic::from(closure));
     }
-    copy
+    drop(flat);
+    Some(value.flatten_clone())
 }

@@ -43,7 +43,10 @@ pub(super) fn scan(text: &str, known: &BTreeSet<String>) -> Scan {
     let own = own_names(&tokens);
     let has_watch = calls(&tokens).any(|call| call.name == "watch" && !call.method);
     for call in calls(&tokens) {
-        if !is_known(call.name, known, &own) {
+        if call.name == "curry" || call.name == "eval" {
+            let message = format!("`{}` is not allowed in a policy", call.name);
+            scan.errors.push((call.at, message));
+        } else if !is_known(call.name, known, &own) {
             let message = vocabulary::unknown(call.name, known);
             scan.errors.push((call.at, message));
         }

@@ -8,13 +8,13 @@ use crate::window::Reading;
 
 /// Reads values by the text of the signal.
 #[derive(Default)]
-struct Table {
+pub(super) struct Table {
     values: BTreeMap<String, Reading>,
-    reads: usize,
+    pub(super) reads: usize,
 }
 
 impl Table {
-    fn new(values: &[(&str, f64)]) -> Self {
+    pub(super) fn new(values: &[(&str, f64)]) -> Self {
         let mut table = Self::default();
         for (name, value) in values {
             table.values.insert(
@@ -42,7 +42,7 @@ impl SignalReader for Table {
     }
 }
 
-fn file(text: &str) -> SourceFile {
+pub(super) fn file(text: &str) -> SourceFile {
     SourceFile {
         name: "test.rhai".to_owned(),
         text: text.to_owned(),
@@ -50,12 +50,12 @@ fn file(text: &str) -> SourceFile {
 }
 
 /// Loads on a thread with the stack that the engine's thread has.
-fn load(text: &str) -> Result<PolicySet, Vec<PolicyError>> {
+pub(super) fn load(text: &str) -> Result<PolicySet, Vec<PolicyError>> {
     let files = [file(text)];
     on_engine_stack(move || PolicySet::load(&files))
 }
 
-fn on_engine_stack<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) fn on_engine_stack<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
     std::thread::Builder::new()
         .stack_size(16 * 1024 * 1024)
         .spawn(act)
@@ -101,7 +101,7 @@ fn a_condition_is_a_tree_and_missing_values_never_act() {
     }
 }
 
-fn pool(size: u32, ready: u32) -> PoolFacts {
+pub(super) fn pool(size: u32, ready: u32) -> PoolFacts {
     PoolFacts {
         name: "workers".into(),
         size,
@@ -118,7 +118,7 @@ fn node() -> Subject {
     }
 }
 
-fn alert(labels: &[(&str, &str)]) -> Subject {
+pub(super) fn alert(labels: &[(&str, &str)]) -> Subject {
     Subject::Alert(Alert {
         name: "NodeDiskFailing".to_owned(),
         firing: true,
@@ -206,4 +206,489 @@ fn an_alert_names_its_node_and_a_missing_label_is_said() {
     );
     let error = body(text, &alert(&[]), &[]).unwrap_err();
     assert!(error.message.contains("no such label"), "{error}");
+}
+
+#[test]
+fn the_sum_of_a_target_is_done_with_care() {
+    let cases = [
+        // ready, size, mean, wanted, up, down
+        (7, 7, 0.6, 0.6, 7, 7),
+        (3, 3, 0.9, 0.6, 5, 5),
+        (10, 10, 0.3, 0.6, 5, 5),
+        (5, 7, 0.9, 0.6, 8, 10),
+        (0, 3, 0.9, 0.6, 0, 3),
+        (3, 3, 0.0, 0.6, 0, 0),
+        (3, 3, 0.601, 0.6, 4, 4),
+    ];
+    for (ready, size, mean, wanted, up, down) in cases {
+        let facts = pool(size, ready);
+        for (direction, nodes) in [
+            (crate::decision::Direction::Up, up),
+            (crate::decision::Direction::Down, down),
+        ] {
+            let got = body::target(&facts, direction, mean, wanted);
+            assert_eq!(got, Ok(nodes), "{ready} of {size} at {mean}, {direction:?}");
+        }
+    }
+    for ready in 1..200 {
+        for percent in 1..=100 {
+            let wanted = f64::from(percent) / 100.0;
+            let got = body::target(
+                &pool(ready, ready),
+                crate::decision::Direction::Up,
+                wanted,
+                wanted,
+            );
+            assert_eq!(got, Ok(i64::from(ready)), "{ready} nodes at {wanted}");
+        }
+    }
+    for (mean, wanted) in [(0.5, 0.0), (0.5, -1.0), (-0.5, 0.5), (1e300, 1e-300)] {
+        assert!(body::target(&pool(3, 3), crate::decision::Direction::Up, mean, wanted).is_err());
+    }
+}
+
+#[test]
+fn resize_to_takes_whole_numbers_and_rounds_floats_up() {
+    for (nodes, wanted) in [
+        ("5", 5),
+        ("4.2", 5),
+        ("5.0", 5),
+        ("7.000000000000001", 7),
+        ("0", 0),
+    ] {
+        for kind in ["scale_up", "scale_down"] {
+            let text = format!(
+                "{kind}(\"workers\").when(size() > 1).then(|pool| pool.resize_to({nodes}, \"why\"));"
+            );
+            let asks = body(&text, &Subject::Pool(pool(3, 3)), &[]).unwrap();
+            assert!(
+                matches!(asks[..], [BodyAsk::Resize { to, .. }] if to == wanted),
+                "{nodes}: {asks:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_pool_a_node_and_an_alert_show_what_they_are() {
+    let text = r#"scale_up("workers").when(size() > 1).then(|pool| {
+        let why = `${pool.name} ${pool.size} ${pool.ready} ${pool.min} ${pool.max}`;
+        pool.add(2, why + " " + pool.covered("cpu", "5m") + " " + pool.max("cpu", "5m"));
+    });"#;
+    let values = [("Coverage cpu 300", 0.9), ("Max cpu 300", 0.75)];
+    let asks = body(text, &Subject::Pool(pool(3, 2)), &values).unwrap();
+    let [BodyAsk::Resize { to: 5, why, .. }] = &asks[..] else {
+        panic!("{asks:?}")
+    };
+    assert_eq!(why, "workers 3 2 1 20 true 0.75");
+    let text = r#"heal("workers").when(silent("60s")).ladder(["reboot", "rebuild"]).then(|node| {
+        if node.pool == "workers" { node.heal(node.name) } else { node.replace("") }
+    });"#;
+    let asks = body(text, &node(), &[]).unwrap();
+    let ladder = vec![Rung::Reboot, Rung::Rebuild];
+    assert!(
+        matches!(&asks[..], [BodyAsk::Heal { ladder: l, why, .. }] if *l == ladder && why == "worker-1")
+    );
+}
+
+#[test]
+fn a_closure_as_condition_is_not_native_and_missing_values_make_it_unknown() {
+    let text = r#"scale_up("workers").when(|pool| pool.mean("cpu", "5m") > 0.5).cooldown("3m");
+        heal("workers").when(|node| node.last("cpu", "1m")).ladder(["reboot"]);"#;
+    let set = load(text).unwrap();
+    assert!(!set.rules()[0].native);
+    assert_eq!(
+        set.verdict(0, &mut Table::new(&[("Mean cpu 300", 0.9)])),
+        Verdict::Unknown
+    );
+    on_engine_stack(move || {
+        let subject = Subject::Pool(pool(3, 3));
+        let ask = |values: &[(&str, f64)]| {
+            set.run_condition(0, &subject, &mut Table::new(values), &Interrupt::never())
+        };
+        assert_eq!(ask(&[("Mean cpu 300", 0.9)]), Ok(Verdict::True));
+        assert_eq!(ask(&[("Mean cpu 300", 0.5)]), Ok(Verdict::False));
+        assert_eq!(ask(&[]), Ok(Verdict::Unknown));
+        assert_eq!(ask(&[("Mean cpu 300", f64::NAN)]), Ok(Verdict::Unknown));
+        let mut table = Table::new(&[("Last cpu 60", 0.9)]);
+        let error = set
+            .run_condition(1, &node(), &mut table, &Interrupt::never())
+            .unwrap_err();
+        assert!(error.message.contains("where a bool is needed"), "{error}");
+        let evidence = set.evidence(0, &mut Table::new(&[("Mean cpu 300", 0.9)]));
+        assert_eq!(evidence.values[0].signal, "mean(\"cpu\", \"5m\")");
+    });
+}
+
+#[test]
+fn evidence_is_in_the_order_of_the_text_and_as_written() {
+    let set = load(
+        r#"scale_down("workers")
+            .when(0.35 > mean("cpu", "300s") and covered("cpu", "5m") and fits_on_fewer()
+                and max("cpu", "5m") * 2 < 1.5).cooldown("3m");"#,
+    )
+    .unwrap();
+    let values = [
+        ("Mean cpu 300", 0.2),
+        ("Coverage cpu 300", 0.9),
+        ("FitsOnFewer", 1.0),
+    ];
+    let evidence = set.evidence(0, &mut Table::new(&values));
+    let shown: Vec<_> = evidence
+        .values
+        .iter()
+        .map(|seen| (seen.signal.as_str(), seen.value, seen.coverage, seen.bound))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("mean(\"cpu\", \"300s\")", Some(0.2), Some(1.0), Some(0.35)),
+            ("covered(\"cpu\", \"5m\")", Some(0.9), Some(1.0), Some(0.8)),
+            ("fits_on_fewer()", Some(1.0), None, Some(0.0)),
+            ("max(\"cpu\", \"5m\")", None, Some(0.0), None),
+        ]
+    );
+}
+
+#[test]
+fn signals_and_windows_are_kept_once_for_all_files() {
+    let text = r#"scale_up("a").when(mean("cpu", "5m") > 0.7).cooldown("3m");"#;
+    let other = r#"scale_up("b").when(mean("cpu", "300s") > 0.8 or max("cpu", "1m") > 0.9).cooldown("3m");"#;
+    let files = [
+        file(text),
+        SourceFile {
+            name: "other.rhai".to_owned(),
+            text: other.to_owned(),
+        },
+    ];
+    let set = on_engine_stack(move || PolicySet::load(&files)).unwrap();
+    assert_eq!(set.signals().len(), 2);
+    let minutes = |m: u64| Duration::from_secs(60 * m);
+    assert_eq!(
+        set.plan().metrics,
+        [("cpu".to_owned(), vec![minutes(1), minutes(5)])]
+    );
+    assert_eq!(set.rules()[1].id.as_str(), "other.rhai:1");
+    assert_eq!(set.hash().len(), 64);
+    assert_ne!(set.hash(), load(text).unwrap().hash());
+}
+
+#[test]
+fn the_second_side_is_not_read_when_the_first_decides() {
+    let set =
+        load("scale_up(\"w\").when(size() > 1 or ready_nodes() > 1 and fits_on_fewer());").unwrap();
+    for (values, reads) in [
+        (vec![("Size", 2.0)], 1),
+        (vec![("Size", 0.0), ("ReadyNodes", 0.0)], 2),
+    ] {
+        let mut table = Table::new(&values);
+        set.verdict(0, &mut table);
+        assert_eq!(table.reads, reads, "{values:?}");
+    }
+}
+
+#[test]
+fn rules_of_a_loop_have_names_of_their_own() {
+    let set = load("for pool in [\"a\", \"b\"] {\n  scale_up(pool).when(size() < 3);\n}").unwrap();
+    let ids: Vec<_> = set.rules().iter().map(|rule| rule.id.as_str()).collect();
+    assert_eq!(ids, ["test.rhai:2", "test.rhai:2#2"]);
+}
+
+/// Everything wrong with `text`, as `line:column message`.
+fn errors(text: &str) -> Vec<String> {
+    let errors = load(text).map(|_| ()).unwrap_err();
+    let shown = errors
+        .iter()
+        .map(|e| format!("{}:{} {}", e.line, e.column, e.message));
+    shown.collect()
+}
+
+#[test]
+fn each_mistake_is_told_with_its_place_and_what_to_write() {
+    let cases = [
+        (
+            "scale_up(\"w\").when(means(\"cpu\", \"5m\") > 1)",
+            "1:20 no function `means`: did you mean `mean`?",
+        ),
+        (
+            "scale_up(\"w\")\n  .when(size() > 1)\n  .colldown(\"3m\");",
+            "3:4 no function `colldown`: did you mean `cooldown`?",
+        ),
+        (
+            "scale_up(\"w\").when(size() > 1).then(|pool| pool.resize_too(1, \"x\"))",
+            "1:49 no function `resize_too`: did you mean `resize_to`?",
+        ),
+        (
+            "scale_up(\"w\").when(mean(\"cpu\", \"5x\") > 1)",
+            "1:20 `5x` is not a duration",
+        ),
+        (
+            "scale_up(\"w\").when(mean(\"cpu\", 5) > 1)",
+            "1:20 `mean` does not take",
+        ),
+        (
+            "scale_up(\"w\").when(mean(\"cpu\", \"5m\") > \"80%\")",
+            "1:38 `>` on a signal and the text `80%`: write a number",
+        ),
+        (
+            "scale_up(\"w\").when(mean(\"cpu\", \"5m\") == 1)",
+            "1:38 `==` on a measured value",
+        ),
+        (
+            "scale_up(\"w\").when(size() > 1 && size() < 5)",
+            "a condition is not a bool",
+        ),
+        (
+            "scale_up(\"w\").when(mean(\"cpu\", \"5m\"))",
+            "compare the value",
+        ),
+        ("scale_up(\"w\").when(1 > 0)", "this is a plain bool"),
+        ("scale_up(\"w\")", "1:1 the rule has no condition"),
+        (
+            "heal(\"w\").when(silent(\"60s\"))",
+            "1:1 `heal` needs a ladder",
+        ),
+        ("on_alert(\"a\")", "1:1 `on_alert` needs a body"),
+        (
+            "on_alert(\"a\").when(size() > 1).then(|a| 1)",
+            "`on_alert` has no `.when`",
+        ),
+        (
+            "scale_up(\"w\").when(size() > 1).then(|| 1)",
+            "with one parameter",
+        ),
+        (
+            "scale_up(\"w\").when(size() > 1).then(|a, b| 1)",
+            "with one parameter",
+        ),
+        (
+            "scale_up(\"w\").when(size() > 1).then(Fn(\"to_string\"))",
+            "with one parameter",
+        ),
+        (
+            "scale_up(\"w\").when(size() > 1).when(size() > 2)",
+            "the rule has a `.when` already",
+        ),
+        ("let a = size() > 1;", "1:16 no rule uses this"),
+        (
+            "heal(\"w\").when(silent(\"60s\")).ladder([\"replace\", \"reboot\"])",
+            "from the gentlest",
+        ),
+        (
+            "let w = \"5m\"; scale_up(\"w\").when(size() > 1).then(|pool| pool.add(pool.mean(\"cpu\", w), \"x\"))",
+            "which window `mean` reads cannot be seen",
+        ),
+        (
+            "let a = 1; fn f(x) { a + x } scale_up(\"w\").when(size() > f(1))",
+            "no variable `a`",
+        ),
+        ("scale_up(\"w\").when(size() > 1) scale_up(\"v\")", "1:"),
+        (
+            "heal(\"w\").when(vm_status(\"error\")).ladder([\"reboot\"])",
+            "write it as Nova does",
+        ),
+    ];
+    for (text, wanted) in cases {
+        let told = errors(text);
+        assert!(
+            told.iter().any(|told| told.contains(wanted)),
+            "{text}\n{told:#?}"
+        );
+    }
+}
+
+#[test]
+fn all_errors_of_all_files_are_told_at_once() {
+    let bad = |name: &str, text: &str| SourceFile {
+        name: name.to_owned(),
+        text: text.to_owned(),
+    };
+    let files = [
+        bad(
+            "a.rhai",
+            "scale_up(\"w\").when(size() == 1)\n  .cooldown(\"soon\")\n  .for_at_least(\"x\");",
+        ),
+        bad("b.rhai", "let = ;"),
+        bad(
+            "c.rhai",
+            "heal(\"w\").when(silent(\"60s\")).ladder([\"kick\"]);",
+        ),
+    ];
+    let errors = on_engine_stack(move || PolicySet::load(&files))
+        .map(|_| ())
+        .unwrap_err();
+    let places: Vec<_> = errors.iter().map(|e| (e.file.as_str(), e.line)).collect();
+    assert_eq!(
+        places,
+        [
+            ("a.rhai", 1),
+            ("a.rhai", 2),
+            ("a.rhai", 3),
+            ("b.rhai", 1),
+            ("c.rhai", 1)
+        ],
+        "{errors:#?}"
+    );
+}
+
+#[test]
+fn a_mistake_is_shown_with_its_line_and_a_caret() {
+    let text = "scale_up(\"w\")\n\t.when(size() == 1);";
+    let errors = load(text).map(|_| ()).unwrap_err();
+    assert_eq!(
+        errors[0].render(text),
+        "error: `==` on a measured value is hardly ever true: write `<`, `<=`, `>` or `>=`\n \
+         --> test.rhai:2:15\n  |\n2 |  .when(size() == 1);\n  |               ^\n"
+    );
+}
+
+/// What is doubtful about `text`, with the pools `workers` and `batch`.
+fn findings(text: &str) -> Vec<String> {
+    let set = load(text).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    let found = set.check(Some(&["workers".into(), "batch".into()]));
+    let shown = found
+        .iter()
+        .map(|f| format!("{}:{} {}", f.line, f.column, f.message));
+    shown.collect()
+}
+
+#[test]
+fn doubts_are_told_with_a_place_and_a_witness() {
+    let up = |question: &str| format!("scale_up(\"workers\").when({question}).cooldown(\"3m\");");
+    let down =
+        |question: &str| format!("scale_down(\"workers\").when({question}).cooldown(\"3m\");");
+    let cases = [
+        (
+            up("mean(\"cpu\", \"5m\") > 0.9 and mean(\"cpu\", \"5m\") < 0.3"),
+            "would have to be > 0.9 and < 0.3",
+        ),
+        (
+            up("mean(\"cpu\", \"5m\") > 75"),
+            "can never hold: `mean(\"cpu\", \"5m\")` would have to be > 75",
+        ),
+        (up("size() >= 0"), "holds whenever there is data"),
+        (up("!(size() < 0)"), "holds whenever there is data"),
+        (
+            up("size() < 0 or covered(\"cpu\", \"5m\") and coverage(\"cpu\", \"5m\") < 0.5"),
+            "can never hold",
+        ),
+        (
+            up("mean(\"cpu\", \"5m\") > 0.5")
+                + down("mean(\"cpu\", \"15m\") < 0.6 and covered(\"cpu\", \"15m\")").as_str(),
+            "no gap to the scale_up rule at test.rhai:1: at `mean(\"cpu\", \"5m\")` = 0.55",
+        ),
+        (
+            up("mean(\"cpu\", \"5m\") > 0.5")
+                + down("mean(\"cpu\", \"15m\") < 0.5 and covered(\"cpu\", \"15m\")").as_str(),
+            "no gap to the scale_up rule",
+        ),
+        (
+            down("mean(\"cpu\", \"5m\") < 0.3"),
+            "add `and covered(\"cpu\", \"5m\")`",
+        ),
+        (
+            "heal(\"workers\").when(mean(\"load\", \"5m\") > 90).ladder([\"reboot\"]);".to_owned(),
+            "add `and covered(\"load\", \"5m\")`",
+        ),
+        (
+            "scale_up(\"worker\").when(size() < 3).cooldown(\"3m\");".to_owned(),
+            "1:1 no pool `worker`: did you mean `workers`?",
+        ),
+        (
+            "scale_up(\"workers\").when(size() < 3);".to_owned(),
+            "has no cooldown",
+        ),
+        (
+            "scale_up(\"workers\").when(size() < 3).for_at_least(\"5m\").cooldown(\"3m\");"
+                .to_owned(),
+            "shorter than the hold",
+        ),
+    ];
+    for (text, wanted) in cases {
+        let told = findings(&text);
+        assert!(
+            told.iter().any(|told| told.contains(wanted)),
+            "{text}\n{told:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_well_meant_is_not_doubted() {
+    for text in [
+        r#"scale_up("workers").when(mean("cpu", "5m") > 0.75 or unschedulable_pods() > 0).for_at_least("1m").cooldown("3m");
+           scale_down("workers").when(mean("cpu", "15m") < 0.35 and covered("cpu", "15m") and fits_on_fewer()).for_at_least("10m").cooldown("10m");"#,
+        r#"heal("workers").when(silent("60s")).ladder(["reboot", "rebuild", "replace"]);"#,
+        r#"scale_up("workers").when(mean("cpu", "5m") > 0.5).cooldown("3m");
+           scale_down("batch").when(mean("cpu", "5m") < 0.6 and covered("cpu", "5m")).cooldown("3m");"#,
+        r#"scale_up("workers").when(mean("cpu", "5m") * 100 > 90).cooldown("3m");"#,
+    ] {
+        assert_eq!(findings(text), Vec::<String>::new(), "{text}");
+    }
+}
+
+/// The policies that operators copy.
+const SHIPPED: [(&str, &str); 5] = [
+    (
+        "target-tracking-cpu.rhai",
+        include_str!("../../../policies/target-tracking-cpu.rhai"),
+    ),
+    (
+        "step-scaling-memory.rhai",
+        include_str!("../../../policies/step-scaling-memory.rhai"),
+    ),
+    (
+        "unschedulable-pods.rhai",
+        include_str!("../../../policies/unschedulable-pods.rhai"),
+    ),
+    (
+        "heartbeat-ladder.rhai",
+        include_str!("../../../policies/heartbeat-ladder.rhai"),
+    ),
+    (
+        "alert-replace.rhai",
+        include_str!("../../../policies/alert-replace.rhai"),
+    ),
+];
+
+#[test]
+fn the_shipped_policies_load_alone_and_without_doubt() {
+    for (name, text) in SHIPPED {
+        let set = load(text).unwrap_or_else(|errors| panic!("{name}: {errors:#?}"));
+        assert!(set.rules().iter().all(|rule| rule.native), "{name}");
+        assert_eq!(findings(text), Vec::<String>::new(), "{name}");
+    }
+}
+
+#[test]
+fn the_readme_lists_the_host_api_and_nothing_else() {
+    let readme = include_str!("../../../policies/README.md");
+    let listed: std::collections::BTreeSet<String> = readme
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .filter_map(|line| line.split('`').nth(1))
+        .flat_map(|shown| {
+            let head = shown.split('(').next().unwrap_or_default();
+            head.rsplit('.').next().map(str::to_owned)
+        })
+        .collect();
+    let scripts = load::scripts().unwrap();
+    let mut registered: std::collections::BTreeSet<String> = scripts
+        .engine
+        .gen_fn_signatures(false)
+        .iter()
+        .filter_map(|signature| signature.split('(').next().map(str::to_owned))
+        .map(|name| {
+            name.trim_start_matches("get ")
+                .trim_start_matches("get$")
+                .to_owned()
+        })
+        .filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        .filter(|name| !["sleep", "exit"].contains(&name.as_str()))
+        .collect();
+    registered.extend(["and".to_owned(), "or".to_owned()]);
+    assert_eq!(listed, registered);
+    for name in vocabulary::functions() {
+        assert!(registered.contains(name), "`{name}` is said to exist");
+    }
 }
