@@ -24,8 +24,10 @@ use rhizome_engine::event::{Alert, Input};
 use rhizome_engine::time::Clock;
 use serde::Serialize;
 
+use crate::auth::Right;
 use crate::delivery::{Delivery, Inlet};
 use crate::http::{bounded, push_back};
+use crate::listen::require;
 pub use body::{BadAlert, BadBody, Body, read_api_v2, read_webhook};
 use seen::Seen;
 
@@ -81,7 +83,7 @@ impl Alerts {
             .route("/v1/alerts", post(webhook))
             .route("/api/v2/alerts", post(api_v2))
             .with_state(self.clone());
-        bounded(router)
+        require(Right::Ingest, bounded(router))
     }
 
     /// What came so far.

@@ -38,6 +38,8 @@ pub struct BearerOptions {
     pub who: String,
     /// Where the token is.
     pub secret: SecretSource,
+    /// What it may do.
+    pub may: Vec<Right>,
 }
 
 /// A user with a password.
@@ -48,6 +50,25 @@ pub struct BasicOptions {
     pub user: String,
     /// Where the password is.
     pub secret: SecretSource,
+    /// What the user may do.
+    pub may: Vec<Right>,
+}
+
+/// What a token or user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Send events and alerts.
+    Ingest,
+    /// Read status, `why` and metrics.
+    Read,
+    /// Pause, scale, replace and the like; also read.
+    Operate,
+}
+
+impl Right {
+    /// Every right there is.
+    pub const ALL: [Right; 3] = [Self::Ingest, Self::Read, Self::Operate];
 }
 
 /// Where a secret is: `{ file: /run/secrets/token }` or `{ env: RHIZOME_TOKEN }`.
@@ -104,18 +125,18 @@ impl AuthOptions {
     /// Returns [`AuthError`] for the first that is missing or too short.
     pub fn load(&self) -> Result<Credentials, AuthError> {
         let mut known = Vec::new();
-        for BearerOptions { who, secret } in &self.bearer {
+        for BearerOptions { who, secret, may } in &self.bearer {
             let secret = secret.load(who)?;
             known.push(Known {
-                who: who.clone(),
+                who: Who::new(who, may),
                 hash: hash("bearer", secret.expose_secret()),
             });
         }
-        for BasicOptions { user, secret } in &self.basic {
+        for BasicOptions { user, secret, may } in &self.basic {
             let secret = secret.load(user)?;
             let pair = SecretString::from(format!("{user}:{}", secret.expose_secret()));
             known.push(Known {
-                who: user.clone(),
+                who: Who::new(user, may),
                 hash: hash("basic", pair.expose_secret()),
             });
         }
@@ -155,13 +176,37 @@ pub struct Credentials {
 
 #[derive(Debug, Clone)]
 struct Known {
-    who: String,
+    who: Who,
     hash: [u8; 32],
 }
 
-/// Who sent a request, as authenticated. In the request's extensions.
+/// Who sent a request, and what they may do. In the request's extensions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who(pub String);
+pub struct Who {
+    /// Their name, for the journal.
+    pub name: String,
+    may: Vec<Right>,
+}
+
+impl Who {
+    /// Somebody by this name with these rights.
+    pub fn new(name: &str, may: &[Right]) -> Self {
+        Self {
+            name: name.to_owned(),
+            may: may.to_vec(),
+        }
+    }
+
+    /// Whoever there is, where nobody is asked.
+    pub fn anybody() -> Self {
+        Self::new("anybody", &Right::ALL)
+    }
+
+    /// Whether they may.
+    pub fn may(&self, right: Right) -> bool {
+        self.may.contains(&right) || (right == Right::Read && self.may.contains(&Right::Operate))
+    }
+}
 
 impl Credentials {
     /// Whether nobody is asked who they are.
@@ -180,7 +225,7 @@ impl Credentials {
                 found = Some(known);
             }
         }
-        found.map(|known| Who(known.who.clone()))
+        found.map(|known| known.who.clone())
     }
 }
 
@@ -227,10 +272,12 @@ mod tests {
             bearer: vec![BearerOptions {
                 who: "agents".into(),
                 secret: SecretSource::File(token.into()),
+                may: vec![Right::Ingest],
             }],
             basic: vec![BasicOptions {
                 user: "alertmanager".into(),
                 secret: SecretSource::File(password.into()),
+                may: vec![Right::Operate],
             }],
         }
     }
@@ -242,11 +289,17 @@ mod tests {
         let known = options(token.path(), password.path()).load().unwrap();
         let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
         let who = |header: &str| known.check(Some(&HeaderValue::from_str(header).unwrap()));
-        assert_eq!(who("Bearer 0123456789abcdef"), Some(Who("agents".into())));
-        assert_eq!(who("bearer  0123456789abcdef"), Some(Who("agents".into())));
+        assert_eq!(
+            who("Bearer 0123456789abcdef"),
+            Some(Who::new("agents", &[Right::Ingest]))
+        );
+        assert_eq!(
+            who("bearer  0123456789abcdef"),
+            Some(Who::new("agents", &[Right::Ingest]))
+        );
         assert_eq!(
             who(&basic("alertmanager:pass:word of sixteen")),
-            Some(Who("alertmanager".into()))
+            Some(Who::new("alertmanager", &[Right::Operate]))
         );
         for header in [
             "",
@@ -283,6 +336,15 @@ mod tests {
             source.load("x").unwrap_err(),
             AuthError::Env { .. }
         ));
+    }
+
+    #[test]
+    fn who_may_operate_may_read_and_nothing_follows_from_the_rest() {
+        let rights = |may: &[Right]| Right::ALL.map(|right| Who::new("a", may).may(right));
+        assert_eq!(rights(&[]), [false, false, false]);
+        assert_eq!(rights(&[Right::Ingest]), [true, false, false]);
+        assert_eq!(rights(&[Right::Read]), [false, true, false]);
+        assert_eq!(rights(&[Right::Operate]), [false, true, true]);
     }
 
     #[test]

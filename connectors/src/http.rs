@@ -25,9 +25,11 @@ use tower_http::decompression::RequestDecompressionLayer;
 use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 
+use crate::auth::Right;
 use crate::deadletter::DeadLetters;
 use crate::decode::{BadRecord, DecodeOptions, Decoder, Scope};
 use crate::delivery::{Delivery, Inlet, SendError};
+use crate::listen::require;
 
 /// Bytes of a post as sent: 4,000 records and more.
 pub const MAX_BODY: usize = 1 << 20;
@@ -119,7 +121,8 @@ impl Collector {
         let router = Router::new()
             .route("/v1/events", post(events))
             .with_state(self.clone());
-        bounded(router).layer(from_fn_with_state(self.clone(), one_of_few))
+        let router = bounded(router).layer(from_fn_with_state(self.clone(), one_of_few));
+        require(Right::Ingest, router)
     }
 
     /// What came so far.

@@ -1,7 +1,7 @@
 //! The server in front of every endpoint: the collector's, the webhook's and the program's.
 //!
 //! Beyond loopback it speaks TLS and asks who is there, or it does not start, unless told in
-//! so many words (`insecure`). It bounds connections and the time that a header may take, and
+//! so many words (`without_tls`, `without_auth`). It bounds connections and the time that a header may take, and
 //! when all places are taken it closes the connection that has been idle longest: a thousand
 //! silent connections keep nobody out.
 
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::{AuthError, AuthOptions};
 use connections::{Connections, Place};
+pub use guard::require;
 
 /// Bytes of a request's header, its line included.
 const MAX_HEADER_BYTES: usize = 32 * 1024;
@@ -46,9 +47,11 @@ pub struct ListenOptions {
     pub tls: Option<TlsOptions>,
     /// Who may speak. Needed on any address that is not loopback.
     pub auth: AuthOptions,
-    /// Listen beyond loopback without TLS or without asking who is there, all the same: the
-    /// operator vouches for what stands in front.
-    pub insecure: bool,
+    /// Listen beyond loopback without TLS all the same: the operator vouches for what stands
+    /// in front.
+    pub without_tls: bool,
+    /// Listen beyond loopback without asking who is there all the same.
+    pub without_auth: bool,
     /// Connections at once. More close the one that has been idle longest.
     pub max_connections: usize,
     /// Seconds that a TLS handshake or a request's header may take, and a connection may idle.
@@ -75,7 +78,8 @@ impl Default for ListenOptions {
             address: SocketAddr::from(([127, 0, 0, 1], 8750)),
             tls: None,
             auth: AuthOptions::default(),
-            insecure: false,
+            without_tls: false,
+            without_auth: false,
             // Under the usual limit of 1,024 descriptors a process.
             max_connections: 768,
             // Agents report every ten seconds on one connection.
@@ -91,7 +95,7 @@ impl Default for ListenOptions {
 pub enum ListenError {
     /// Open to others without TLS.
     #[error(
-        "`{address}` is not loopback and has no `tls`: give `certificate` and `key`, listen on 127.0.0.1, or set `insecure: true` if something in front of it does this"
+        "`{address}` is not loopback and has no `tls`: give `certificate` and `key`, listen on 127.0.0.1, or say that it is done `without` if something in front of it does this"
     )]
     NoTls {
         /// The address.
@@ -99,7 +103,7 @@ pub enum ListenError {
     },
     /// Open to others without asking who is there.
     #[error(
-        "`{address}` is not loopback and has no `auth`: give a `bearer` token or a `basic` user, listen on 127.0.0.1, or set `insecure: true` if something in front of it does this"
+        "`{address}` is not loopback and has no `auth`: give a `bearer` token or a `basic` user, listen on 127.0.0.1, or say that it is done `without` if something in front of it does this"
     )]
     NoAuth {
         /// The address.
@@ -142,11 +146,11 @@ impl ListenOptions {
         let mut errors = Vec::new();
         let address = self.address;
         // `::ffff:127.0.0.1` is loopback too; `0.0.0.0` and `::` are everybody.
-        let exposed = !address.ip().to_canonical().is_loopback() && !self.insecure;
-        if exposed && self.tls.is_none() {
+        let exposed = !address.ip().to_canonical().is_loopback();
+        if exposed && self.tls.is_none() && !self.without_tls {
             errors.push(ListenError::NoTls { address });
         }
-        if exposed && self.auth.is_empty() {
+        if exposed && self.auth.is_empty() && !self.without_auth {
             errors.push(ListenError::NoAuth { address });
         }
         for (key, value) in [

@@ -8,6 +8,7 @@ use tower::ServiceExt as _;
 
 use super::testing::StillClock;
 use super::*;
+use crate::auth::Who;
 use crate::delivery::{Outlet, channel};
 
 fn collector(deliveries: usize) -> (Collector, Outlet) {
@@ -26,7 +27,8 @@ async fn send(collector: &Collector, gzip: bool, body: Vec<u8>) -> (u16, serde_j
     if gzip {
         request = request.header("content-encoding", "gzip");
     }
-    let request = request.body(axum::body::Body::from(body)).unwrap();
+    let mut request = request.body(axum::body::Body::from(body)).unwrap();
+    request.extensions_mut().insert(Who::anybody());
     let answer = collector.router().oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
     if status == 503 {
@@ -165,4 +167,23 @@ async fn it_flows_while_posts_with_records_come() {
     stop.cancel();
     collector.keep_reporting(stop).await;
     assert!(matches!(outlet.try_receive().unwrap().input, Input::Source(sent) if sent == report));
+}
+
+#[tokio::test]
+async fn nobody_posts_past_the_listener() {
+    let (collector, outlet) = collector(1);
+    for who in [None, Some(Who::new("reader", &[Right::Read]))] {
+        let body = axum::body::Body::from(r#"{"node":"a","time":1}"#);
+        let mut request = Request::post("/v1/events").body(body).unwrap();
+        request
+            .extensions_mut()
+            .extend(who.map_or_else(Default::default, |who| {
+                let mut extensions = axum::http::Extensions::new();
+                extensions.insert(who);
+                extensions
+            }));
+        let answer = collector.router().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    }
+    assert!(outlet.try_receive().is_err());
 }

@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
-use crate::auth::Credentials;
+use crate::auth::{Credentials, Right, Who};
 
 /// Credentials and the paths that need none.
 #[derive(Debug, Clone)]
@@ -33,7 +33,13 @@ async fn check(State(Guard(guard)): State<Guard>, mut request: Request, next: Ne
         return (StatusCode::FORBIDDEN, "browsers are not served here\n").into_response();
     }
     let open = open_paths.iter().any(|path| path == request.uri().path());
-    if credentials.is_empty() || open {
+    if open {
+        // Whatever they may say they are, here they are nobody.
+        request.extensions_mut().insert(Who::new("probe", &[]));
+        return next.run(request).await;
+    }
+    if credentials.is_empty() {
+        request.extensions_mut().insert(Who::anybody());
         return next.run(request).await;
     }
     match credentials.check(request.headers().get(header::AUTHORIZATION)) {
@@ -54,4 +60,24 @@ async fn check(State(Guard(guard)): State<Guard>, mut request: Request, next: Ne
             refused
         }
     }
+}
+
+/// Lets only those through who have the right, for every route of `router`.
+///
+/// A request that no listener of [`crate::listen`] has looked at has none.
+pub fn require(right: Right, router: Router) -> Router {
+    router.layer(from_fn_with_state(right, has_right))
+}
+
+async fn has_right(State(right): State<Right>, request: Request, next: Next) -> Response {
+    let who = request.extensions().get::<Who>();
+    if who.is_some_and(|who| who.may(right)) {
+        return next.run(request).await;
+    }
+    let what = match right {
+        Right::Ingest => "this token may not send events and alerts\n",
+        Right::Read => "this token may not read\n",
+        Right::Operate => "this token may not operate\n",
+    };
+    (StatusCode::FORBIDDEN, what).into_response()
 }

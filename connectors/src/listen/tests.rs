@@ -6,7 +6,7 @@ use axum::routing::get;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::auth::{BearerOptions, SecretSource};
+use crate::auth::{BearerOptions, Right, SecretSource};
 
 const TOKEN: &str = "a-token-of-the-tests";
 
@@ -24,6 +24,7 @@ fn with_token(file: &tempfile::NamedTempFile) -> ListenOptions {
             bearer: vec![BearerOptions {
                 who: "agents".into(),
                 secret: SecretSource::File(file.path().into()),
+                may: vec![Right::Ingest],
             }],
             basic: vec![],
         },
@@ -35,6 +36,14 @@ fn router() -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok" }))
         .route("/secret", get(|| async { "told" }))
+        .merge(require(
+            Right::Ingest,
+            Router::new().route("/ingest", get(|| async { "taken" })),
+        ))
+        .merge(require(
+            Right::Operate,
+            Router::new().route("/operate", get(|| async { "done" })),
+        ))
 }
 
 /// A running server, its address and its end.
@@ -77,7 +86,7 @@ fn beyond_loopback_it_needs_both_tls_and_auth() {
     });
     let file = tempfile::NamedTempFile::new().unwrap();
     let auth = with_token(&file).auth;
-    for (ip, tls, auth, insecure, errors) in [
+    for (ip, tls, auth, without, errors) in [
         ("127.0.0.1", None, AuthOptions::default(), false, 0),
         ("::1", None, AuthOptions::default(), false, 0),
         ("::ffff:127.0.0.1", None, AuthOptions::default(), false, 0),
@@ -92,13 +101,14 @@ fn beyond_loopback_it_needs_both_tls_and_auth() {
             address: SocketAddr::new(ip.parse::<IpAddr>().unwrap(), 8750),
             tls,
             auth,
-            insecure,
+            without_tls: without,
+            without_auth: without,
             ..ListenOptions::default()
         };
         let found = options
             .validate()
             .map_or_else(|errors| errors.len(), |()| 0);
-        assert_eq!(found, errors, "{ip} insecure={insecure}");
+        assert_eq!(found, errors, "{ip} without={without}");
     }
 }
 
@@ -118,6 +128,8 @@ async fn it_asks_who_is_there_except_at_the_probes() {
     );
     let right = format!("authorization: Bearer {TOKEN}\r\n");
     assert_eq!(status("/secret", &right).await, "200");
+    assert_eq!(status("/ingest", &right).await, "200");
+    assert_eq!(status("/operate", &right).await, "403");
     let browser = format!("{right}origin: http://evil.example\r\n");
     assert_eq!(status("/secret", &browser).await, "403");
 }
