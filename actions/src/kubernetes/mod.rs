@@ -133,6 +133,10 @@ impl Executor for Kubernetes {
     }
 
     async fn watch(&self, out: mpsc::Sender<Seen>, stop: CancellationToken) {
-        self.watch_all(out, stop).await;
+        // Dropped wherever it stands, so that a hanging answer does not hold up the end.
+        tokio::select! {
+            () = self.watch_all(out) => {}
+            () = stop.cancelled() => {}
+        }
     }
 }

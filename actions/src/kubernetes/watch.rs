@@ -17,7 +17,6 @@ use rhizome_engine::event::{NodeView, Observation, SourceName, SourceReport};
 use rhizome_engine::names::NodeName;
 use rhizome_engine::time::{BoxFuture, Monotonic};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::Kubernetes;
 use super::observe::{of_lease, of_node, of_pods};
@@ -56,8 +55,8 @@ struct Known {
 }
 
 impl Kubernetes {
-    /// Watches until `stop`, or until nobody listens.
-    pub(super) async fn watch_all(&self, out: mpsc::Sender<Seen>, stop: CancellationToken) {
+    /// Watches until nobody listens. May be dropped at any point.
+    pub(super) async fn watch_all(&self, out: mpsc::Sender<Seen>) {
         let mut streams = self.streams();
         let mut known = Known::default();
         let mut last_good = self.clock.now().mono;
@@ -68,7 +67,6 @@ impl Kubernetes {
         loop {
             let mut seen = Vec::new();
             tokio::select! {
-                () = stop.cancelled() => return,
                 () = &mut probe => {
                     let restart =
                         self.probe(&mut known, &mut seen, &mut last_good, &mut flowing).await;
@@ -89,8 +87,10 @@ impl Kubernetes {
                 Some(event) = streams.leases.next() => lease_event(event, &mut seen),
                 Some(event) = streams.pods.next() => known.pod_event(event),
             }
-            if !deliver(&out, &stop, seen).await {
-                return;
+            for seen in seen {
+                if out.send(seen).await.is_err() {
+                    return;
+                }
             }
         }
     }
@@ -280,15 +280,4 @@ fn lease_event(event: Result<Event<Lease>, watcher::Error>, seen: &mut Vec<Seen>
         Ok(_) => {}
         Err(error) => tracing::debug!(%error, "the watch of leases was interrupted"),
     }
-}
-
-/// Hands over what was seen; false when nobody listens any more.
-async fn deliver(out: &mpsc::Sender<Seen>, stop: &CancellationToken, seen: Vec<Seen>) -> bool {
-    for seen in seen {
-        tokio::select! {
-            sent = out.send(seen) => if sent.is_err() { return false },
-            () = stop.cancelled() => return false,
-        }
-    }
-    true
 }

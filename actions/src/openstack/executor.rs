@@ -46,7 +46,11 @@ impl Executor for Openstack {
     }
 
     async fn watch(&self, out: mpsc::Sender<Seen>, stop: CancellationToken) {
-        self.poll(out, stop).await;
+        // Dropped wherever it stands, so that a hanging answer does not hold up the end.
+        tokio::select! {
+            () = self.poll(out) => {}
+            () = stop.cancelled() => {}
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use rhizome_engine::event::{Observation, SourceName, SourceReport};
 use rhizome_engine::names::VmId;
 use rhizome_engine::time::Monotonic;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 use super::Openstack;
 use super::client::Trace;
@@ -23,8 +22,8 @@ const MAX_ASKED: usize = 20;
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 impl Openstack {
-    /// Lists until `stop`, or until nobody listens.
-    pub(super) async fn poll(&self, out: mpsc::Sender<Seen>, stop: CancellationToken) {
+    /// Lists until nobody listens. May be dropped at any point.
+    pub(super) async fn poll(&self, out: mpsc::Sender<Seen>) {
         let interval = self.options.poll.min(REPORT_EVERY);
         let mut known: BTreeSet<VmId> = BTreeSet::new();
         let mut last_whole: Monotonic = self.clock.now().mono;
@@ -54,15 +53,13 @@ impl Openstack {
                 .map(Seen::Observation)
                 .chain([Seen::Source(report)])
             {
-                tokio::select! {
-                    sent = out.send(seen) => if sent.is_err() { return },
-                    () = stop.cancelled() => return,
+                if out.send(seen).await.is_err() {
+                    return;
                 }
             }
             tokio::select! {
                 () = self.clock.sleep(interval) => {}
                 () = self.nudge.notified() => {}
-                () = stop.cancelled() => return,
             }
         }
     }

@@ -1,19 +1,20 @@
 //! What the wire tests share: a scripted server over real HTTP, a clock that is moved by
 //! hand, gates, and a log that can be searched for secrets.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use rhizome_actions::{Gate, Pass};
+use rhizome_actions::{Gate, Pass, Seen};
 use rhizome_engine::action::{Action, ActionKey, ActionKind, Failure, FailureKind};
 use rhizome_engine::names::OperationId;
 use rhizome_engine::time::{BoxFuture, Clock, Now, Timestamp};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 /// The operation of all tests.
 pub const OPERATION: OperationId = OperationId {
@@ -76,6 +77,7 @@ impl Drop for Scripted {
 
 impl Scripted {
     pub async fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Log::capture();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -272,31 +274,52 @@ pub fn action(kind: ActionKind) -> Action {
     }
 }
 
-/// Everything that is logged, at every level, by us and by the crates below.
-#[derive(Clone, Default)]
-pub struct Log(Arc<Mutex<Vec<u8>>>);
+/// Messages of a watch that are read before what is waited for counts as not coming.
+const PATIENCE: u32 = 10_000;
+
+/// Reads what a watch says until `wanted` comes.
+pub async fn until(seen: &mut mpsc::Receiver<Seen>, wanted: impl Fn(&Seen) -> bool) -> Seen {
+    for _ in 0..PATIENCE {
+        let next = seen.recv().await.unwrap();
+        if wanted(&next) {
+            return next;
+        }
+    }
+    panic!("what was waited for did not come in {PATIENCE} messages");
+}
+
+thread_local! {
+    static LOGGED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Everything that this test logs, at every level, by us and by the crates below.
+///
+/// One subscriber serves the process, because subscribers that come and go on threads beside
+/// each other race for what is enabled. Each test has a thread of its own, and so its own log.
+#[derive(Clone, Copy)]
+pub struct Log;
 
 impl Log {
-    /// Takes the log of this thread's spans and events until the guard is dropped.
-    pub fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        (log, tracing::subscriber::set_default(subscriber))
+    pub fn capture() -> Self {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::TRACE)
+                .with_ansi(false)
+                .with_writer(|| Log)
+                .init();
+        });
+        Self
     }
 
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    pub fn text(self) -> String {
+        LOGGED.with_borrow(|bytes| String::from_utf8_lossy(bytes).into_owned())
     }
 }
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        LOGGED.with_borrow_mut(|logged| logged.extend_from_slice(bytes));
         Ok(bytes.len())
     }
 

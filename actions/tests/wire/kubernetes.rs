@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::{
-    Log, OPERATION, Reply, Request, Scripted, TestClock, TestGate, action, json, text,
+    Log, OPERATION, Reply, Request, Scripted, TestClock, TestGate, action, json, text, until,
 };
 use rhizome_actions::kubernetes::{Access, Kubernetes, KubernetesOptions};
 use rhizome_actions::{Executor, JoinToken, Seen, TokenVault};
@@ -162,7 +162,7 @@ fn budget() -> Reply {
 
 #[tokio::test]
 async fn a_token_is_made_for_one_operation_and_its_secret_kept_in_memory_alone() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let server = Scripted::start(|_| json(201, value!({"kind": "Secret"}))).await;
     let bench = bench(&server.url).await;
     let done = bench
@@ -639,11 +639,6 @@ fn silent_watches(phase: Arc<Mutex<&'static str>>) -> impl Fn(&Request) -> Reply
     }
 }
 
-/// Reads what the watch says until `wanted` is found.
-async fn until(seen: &mut mpsc::Receiver<Seen>, wanted: impl Fn(&Seen) -> bool) {
-    while !wanted(&seen.recv().await.unwrap()) {}
-}
-
 #[tokio::test]
 async fn a_silent_watch_hides_nothing_because_the_probe_looks_for_itself() {
     let phase = Arc::new(Mutex::new("well"));
@@ -703,4 +698,19 @@ async fn a_look_tells_everything_or_fails() {
     *phase.lock().unwrap() = "away";
     let failure = bench.kubernetes.observe().await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Retry { after: None });
+}
+
+#[tokio::test]
+async fn a_watch_ends_at_once_although_an_answer_hangs() {
+    let server = Scripted::start(|_| Reply::Hang).await;
+    let bench = bench(&server.url).await;
+    let (out, _seen) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let hang = async {
+        while server.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(bench.kubernetes.watch(out, stop.clone()), hang);
 }

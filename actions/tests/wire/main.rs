@@ -15,3 +15,4 @@
 mod common;
 mod kubernetes;
 mod openstack;
+mod services;

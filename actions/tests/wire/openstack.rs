@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::common::{
-    Log, OPERATION, Reply, Request, Scripted, TestClock, TestGate, action, json, text,
+    Log, OPERATION, Reply, Request, Scripted, TestClock, TestGate, action, json, text, until,
 };
 use rhizome_actions::openstack::{Credentials, Interface, Machine, Openstack, OpenstackOptions};
 use rhizome_actions::{
@@ -691,16 +691,6 @@ async fn an_application_credential_asks_for_no_scope() {
     );
 }
 
-/// Reads what the watch says until `wanted` is found.
-async fn until(seen: &mut mpsc::Receiver<Seen>, mut wanted: impl FnMut(&Seen) -> bool) -> Seen {
-    loop {
-        let next = seen.recv().await.unwrap();
-        if wanted(&next) {
-            return next;
-        }
-    }
-}
-
 #[tokio::test]
 async fn the_watch_asks_by_id_for_what_is_no_longer_listed_and_says_how_well_it_sees() {
     let phase = Arc::new(Mutex::new("there"));
@@ -747,7 +737,7 @@ async fn the_watch_asks_by_id_for_what_is_no_longer_listed_and_says_how_well_it_
 
 #[tokio::test]
 async fn no_secret_is_logged_or_told_whatever_nova_echoes() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let cloud = cloud(|request| match request.method.as_str() {
         "POST" => {
             let echo = format!(
@@ -786,4 +776,19 @@ async fn no_secret_is_logged_or_told_whatever_nova_echoes() {
     ] {
         assert!(!shown.contains(secret), "`{secret}` is shown");
     }
+}
+
+#[tokio::test]
+async fn a_watch_ends_at_once_although_an_answer_hangs() {
+    let cloud = cloud(|_| Reply::Hang).await;
+    let bench = bench(&cloud.url);
+    let (out, _seen) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let hang = async {
+        while cloud.requests().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(bench.openstack.watch(out, stop.clone()), hang);
 }
