@@ -3,10 +3,14 @@
 //! This is the only room that knows the others: it reads the configuration, wires connectors,
 //! engine, journal and executors together, and answers operators.
 
+pub mod clock;
 pub mod config;
-pub mod journal;
-
+pub mod exit;
+pub mod gate;
 pub mod handle;
+pub mod journal;
+pub mod policies;
 pub mod scenario;
 pub mod snippet;
+pub mod telemetry;
 pub mod windows;

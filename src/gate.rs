@@ -1,0 +1,447 @@
+//! The gate: the last look before every mutating call.
+//!
+//! The guard (engine) decides, seconds or minutes before; the gate is asked at the moment of
+//! the call, on the thread that makes it. No call goes round it: an executor needs the
+//! [`Pass`] that only a gate gives. It decides nothing: it lets through or holds back, and
+//! what is held back goes to the engine as a failure of kind `Gate`, with nothing sent.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashSet;
+use rhizome_actions::{Gate, Pass};
+use rhizome_engine::action::{Action, ActionKind, Failure, FailureKind};
+use rhizome_engine::event::Wish;
+use rhizome_engine::journal::{Record, State};
+use rhizome_engine::names::{OperationId, PoolName};
+use rhizome_engine::settings::Limits;
+use rhizome_engine::time::{Clock, Monotonic};
+
+/// The window of the cap on one pool's removals.
+const POOL_WINDOW: Duration = Duration::from_secs(60);
+
+/// The window of the cap on all removals.
+const CLUSTER_WINDOW: Duration = Duration::from_secs(600);
+
+/// What the gate knows, shared by every action of the program.
+pub struct ProgramGate {
+    clock: Arc<dyn Clock>,
+    /// Set in a dry run: a second lock behind the executor that calls nothing.
+    dry: bool,
+    paused_all: AtomicBool,
+    paused: DashSet<PoolName>,
+    journal_well: AtomicBool,
+    stopping: AtomicBool,
+    held: AtomicU64,
+    velocity: Mutex<Velocity>,
+}
+
+#[derive(Default)]
+struct Velocity {
+    per_minute_pool: u32,
+    per_ten_minutes: u32,
+    /// Removals that were let through, oldest first; one operation counts once.
+    removals: VecDeque<(PoolName, Option<OperationId>, Monotonic)>,
+}
+
+/// The gate for one execution of one action.
+///
+/// The expiry is held against its first call only: a drain that began in time may go on
+/// evicting for minutes, and every other condition is looked at before each call.
+struct ActionGate {
+    program: Arc<ProgramGate>,
+    begun: AtomicBool,
+}
+
+/// Why a call is held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Hold {
+    DryRun,
+    Stopping,
+    Journal,
+    Paused,
+    PoolPaused,
+    Expired,
+    PoolVelocity,
+    Velocity,
+}
+
+impl ProgramGate {
+    /// A gate that is open but for a journal that is not known to be well yet.
+    pub fn new(clock: Arc<dyn Clock>, limits: &Limits, dry: bool) -> Arc<Self> {
+        Arc::new(Self {
+            clock,
+            dry,
+            paused_all: AtomicBool::new(false),
+            paused: DashSet::new(),
+            journal_well: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            held: AtomicU64::new(0),
+            velocity: Mutex::new(Velocity {
+                per_minute_pool: limits.removals_per_minute_pool,
+                per_ten_minutes: limits.removals_per_ten_minutes,
+                removals: VecDeque::new(),
+            }),
+        })
+    }
+
+    /// The gate for one execution of one action.
+    pub fn for_action(self: &Arc<Self>) -> Arc<dyn Gate> {
+        Arc::new(ActionGate {
+            program: Arc::clone(self),
+            begun: AtomicBool::new(false),
+        })
+    }
+
+    /// Takes over pauses and removals from the state that the journal adds up to.
+    ///
+    /// `state` must have begun its epoch on this run's clock.
+    pub fn restore(&self, state: &State) {
+        for pool in &state.paused {
+            self.set_paused(pool.as_ref(), true);
+        }
+        let mut velocity = self.velocity();
+        velocity.removals = state
+            .removals
+            .iter()
+            .map(|(pool, at)| (pool.clone(), None, at.mono))
+            .collect();
+    }
+
+    /// Follows what was journaled: an operator's pause or its end.
+    pub fn follow(&self, record: &Record) {
+        match record {
+            Record::Wish {
+                wish: Wish::Pause { pool },
+                ..
+            } => self.set_paused(pool.as_ref(), true),
+            Record::Wish {
+                wish: Wish::Resume { pool },
+                ..
+            } => self.set_paused(pool.as_ref(), false),
+            _ => {}
+        }
+    }
+
+    /// Holds back every call of a pool, or of all, from now on; or no longer.
+    ///
+    /// The end of a pause of everything ends the pauses of single pools too, as in the engine.
+    pub fn set_paused(&self, pool: Option<&PoolName>, paused: bool) {
+        match (pool, paused) {
+            (None, true) => self.paused_all.store(true, Ordering::SeqCst),
+            (None, false) => {
+                self.paused_all.store(false, Ordering::SeqCst);
+                self.paused.clear();
+            }
+            (Some(pool), true) => {
+                self.paused.insert(pool.clone());
+            }
+            (Some(pool), false) => {
+                self.paused.remove(pool);
+            }
+        }
+    }
+
+    /// Holds back every call while the journal cannot be written.
+    pub fn set_journal_well(&self, well: bool) {
+        self.journal_well.store(well, Ordering::SeqCst);
+    }
+
+    /// Holds back every call from now on: the program ends.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+    }
+
+    /// How many calls were held back.
+    pub fn held(&self) -> u64 {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn velocity(&self) -> std::sync::MutexGuard<'_, Velocity> {
+        self.velocity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self, action: &Action, begun: bool) -> Result<(), Hold> {
+        let now = self.clock.now();
+        let is = |flag: &AtomicBool| flag.load(Ordering::SeqCst);
+        let holds = [
+            (self.dry, Hold::DryRun),
+            (is(&self.stopping), Hold::Stopping),
+            (!is(&self.journal_well), Hold::Journal),
+            (is(&self.paused_all), Hold::Paused),
+            (self.paused.contains(&action.pool), Hold::PoolPaused),
+            (!begun && now.wall > action.expires, Hold::Expired),
+        ];
+        if let Some((_, hold)) = holds.into_iter().find(|(holds, _)| *holds) {
+            return Err(hold);
+        }
+        if matches!(action.kind, ActionKind::DeleteServer { .. }) {
+            return self.velocity().take(action, now.mono);
+        }
+        Ok(())
+    }
+}
+
+impl Velocity {
+    /// Counts a removal, or says that it would be one too many.
+    fn take(&mut self, action: &Action, now: Monotonic) -> Result<(), Hold> {
+        let operation = Some(action.key.operation);
+        self.removals
+            .retain(|(_, _, at)| now.since(*at) < CLUSTER_WINDOW);
+        // A delete that is tried again is one removal.
+        if self.removals.iter().any(|(_, made, _)| *made == operation) {
+            return Ok(());
+        }
+        let in_pool = self
+            .removals
+            .iter()
+            .filter(|(pool, _, at)| *pool == action.pool && now.since(*at) < POOL_WINDOW);
+        if count(in_pool.count()) >= self.per_minute_pool {
+            return Err(Hold::PoolVelocity);
+        }
+        if count(self.removals.len()) >= self.per_ten_minutes {
+            return Err(Hold::Velocity);
+        }
+        self.removals
+            .push_back((action.pool.clone(), operation, now));
+        Ok(())
+    }
+}
+
+fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+impl Gate for ActionGate {
+    fn pass(&self, action: &Action, call: &'static str) -> Result<Pass, Failure> {
+        match self.program.look(action, self.begun.load(Ordering::SeqCst)) {
+            Ok(()) => {
+                self.begun.store(true, Ordering::SeqCst);
+                Ok(Pass::granted())
+            }
+            Err(hold) => {
+                self.program.held.fetch_add(1, Ordering::Relaxed);
+                tracing::info!(
+                    call,
+                    action = action.kind.name(),
+                    key = %action.key,
+                    pool = %action.pool,
+                    reason = hold.words(),
+                    "the gate held a call back"
+                );
+                let message = format!("`{call}` was not sent: {}", hold.words());
+                Err(Failure::new(FailureKind::Gate, message))
+            }
+        }
+    }
+}
+
+impl Hold {
+    fn words(self) -> &'static str {
+        match self {
+            Self::DryRun => "this is a dry run",
+            Self::Stopping => "the program is stopping",
+            Self::Journal => "the journal cannot be written",
+            Self::Paused => "everything is paused by an operator",
+            Self::PoolPaused => "the pool is paused by an operator",
+            Self::Expired => "its decision is too old",
+            Self::PoolVelocity => "the pool had its removals of this minute",
+            Self::Velocity => "the cluster had its removals of these ten minutes",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_engine::action::{ActionKey, NodeRef, VmRef};
+    use rhizome_engine::names::{NodeName, VmId};
+    use rhizome_engine::time::{BoxFuture, Now, Timestamp};
+
+    use super::*;
+
+    /// A clock that is set by hand, in seconds.
+    #[derive(Default)]
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn now(&self) -> Now {
+            let second = self.0.load(Ordering::SeqCst);
+            Now {
+                wall: Timestamp(i64::try_from(second * 1000).unwrap()),
+                mono: Monotonic(second * 1000),
+            }
+        }
+
+        fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    fn gate(dry: bool) -> (Arc<ProgramGate>, Arc<Hand>) {
+        let clock = Arc::new(Hand::default());
+        let gate = ProgramGate::new(clock.clone(), &Limits::default(), dry);
+        gate.set_journal_well(true);
+        (gate, clock)
+    }
+
+    fn action(pool: &str, operation: u64, kind: ActionKind) -> Action {
+        Action {
+            key: ActionKey {
+                operation: OperationId {
+                    journal: 1,
+                    number: operation,
+                },
+                sequence: 0,
+            },
+            epoch: 1,
+            pool: PoolName::new(pool),
+            expires: Timestamp(120_000),
+            timeout: Duration::from_secs(60),
+            kind,
+        }
+    }
+
+    fn cordon(pool: &str) -> Action {
+        let node = NodeRef {
+            name: NodeName::new("w-1"),
+            uid: "u".to_owned(),
+        };
+        action(pool, 1, ActionKind::Cordon { node })
+    }
+
+    fn delete(pool: &str, operation: u64) -> Action {
+        let vm = VmRef {
+            id: VmId::new("v"),
+            created: Timestamp(0),
+            operation: None,
+        };
+        let mut action = action(pool, operation, ActionKind::DeleteServer { vm });
+        action.expires = Timestamp(i64::MAX);
+        action
+    }
+
+    fn held(gate: &Arc<ProgramGate>, action: &Action) -> Option<String> {
+        let failure = gate.for_action().pass(action, "call").err()?;
+        assert_eq!(failure.kind, FailureKind::Gate);
+        Some(failure.message)
+    }
+
+    #[test]
+    fn each_hold_holds_and_says_why() {
+        type Set = fn(&ProgramGate, &Hand);
+        let cases: [(&str, Set); 6] = [
+            ("the journal cannot be written", |gate, _| {
+                gate.set_journal_well(false);
+            }),
+            ("the program is stopping", |gate, _| gate.stop()),
+            ("everything is paused by an operator", |gate, _| {
+                gate.set_paused(None, true);
+            }),
+            ("the pool is paused by an operator", |gate, _| {
+                gate.set_paused(Some(&PoolName::new("workers")), true);
+            }),
+            ("its decision is too old", |_, clock| {
+                clock.0.store(121, Ordering::SeqCst);
+            }),
+            ("", |gate, _| {
+                gate.set_paused(Some(&PoolName::new("others")), true);
+            }),
+        ];
+        for (why, set) in cases {
+            let (gate, clock) = gate(false);
+            set(&gate, &clock);
+            let expected = (!why.is_empty()).then(|| format!("`call` was not sent: {why}"));
+            assert_eq!(held(&gate, &cordon("workers")), expected);
+            assert_eq!(gate.held(), u64::from(!why.is_empty()));
+        }
+        let (gate, _) = gate(true);
+        assert!(held(&gate, &cordon("workers")).is_some(), "a dry run");
+    }
+
+    #[test]
+    fn a_gate_begins_closed_until_the_journal_is_known_to_be_well() {
+        let clock = Arc::new(Hand::default());
+        let gate = ProgramGate::new(clock, &Limits::default(), false);
+        assert!(held(&gate, &cordon("workers")).is_some());
+    }
+
+    #[test]
+    fn an_action_that_began_in_time_goes_on_after_its_expiry_but_not_after_a_pause() {
+        let (gate, clock) = gate(false);
+        let drain = gate.for_action();
+        assert!(drain.pass(&cordon("workers"), "evict").is_ok());
+        clock.0.store(500, Ordering::SeqCst);
+        assert!(drain.pass(&cordon("workers"), "evict").is_ok());
+        gate.set_paused(None, true);
+        assert!(drain.pass(&cordon("workers"), "evict").is_err());
+    }
+
+    #[test]
+    fn pauses_follow_the_journal_and_outlive_a_restart() {
+        let wish = |wish| Record::Wish {
+            at: Now::default(),
+            key: "k".to_owned(),
+            who: "w".to_owned(),
+            why: "y".to_owned(),
+            wish,
+        };
+        let (gate, _) = gate(false);
+        gate.follow(&wish(Wish::Pause { pool: None }));
+        gate.follow(&wish(Wish::Pause {
+            pool: Some(PoolName::new("workers")),
+        }));
+        assert!(held(&gate, &cordon("workers")).is_some());
+        gate.follow(&wish(Wish::Resume { pool: None }));
+        assert_eq!(held(&gate, &cordon("workers")), None);
+        let mut state = State::default();
+        state.paused.insert(Some(PoolName::new("workers")));
+        gate.restore(&state);
+        assert!(held(&gate, &cordon("workers")).is_some());
+        assert_eq!(held(&gate, &cordon("others")), None);
+    }
+
+    #[test]
+    fn removals_are_counted_per_pool_and_minute_and_over_all_in_ten_minutes() {
+        let (gate, clock) = gate(false);
+        assert_eq!(held(&gate, &delete("a", 1)), None);
+        assert_eq!(
+            held(&gate, &delete("a", 1)),
+            None,
+            "tried again: one removal"
+        );
+        assert!(
+            held(&gate, &delete("a", 2))
+                .unwrap()
+                .contains("this minute")
+        );
+        assert_eq!(held(&gate, &delete("b", 3)), None, "another pool");
+        for (second, operation) in [(60, 4), (120, 5), (180, 6)] {
+            clock.0.store(second, Ordering::SeqCst);
+            assert_eq!(held(&gate, &delete("a", operation)), None, "{second}");
+        }
+        clock.0.store(240, Ordering::SeqCst);
+        let sixth = held(&gate, &delete("a", 7)).unwrap();
+        assert!(sixth.contains("ten minutes"), "{sixth}");
+        clock.0.store(600, Ordering::SeqCst);
+        assert_eq!(held(&gate, &delete("a", 8)), None);
+    }
+
+    #[test]
+    fn removals_of_the_run_before_count() {
+        let (gate, _) = gate(false);
+        let mut state = State::default();
+        for _ in 0..5 {
+            state
+                .removals
+                .push_back((PoolName::new("b"), Now::default()));
+        }
+        gate.restore(&state);
+        assert!(
+            held(&gate, &delete("a", 1))
+                .unwrap()
+                .contains("ten minutes")
+        );
+    }
+}
