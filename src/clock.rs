@@ -13,13 +13,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rhizome_engine::time::{BoxFuture, Clock, Monotonic, Now, Timestamp};
 use tokio::time::Instant;
 
-/// A clock of the program: one that also knows how long its durations are for the machine.
-pub trait ProgramClock: Clock {
-    /// How long `duration` of this clock takes in real time: for threads that wait without
-    /// tokio.
-    fn real(&self, duration: Duration) -> Duration;
-}
-
 /// The machine's clocks.
 #[derive(Debug, Clone)]
 pub struct RealClock {
@@ -78,12 +71,6 @@ impl Clock for RealClock {
     }
 }
 
-impl ProgramClock for RealClock {
-    fn real(&self, duration: Duration) -> Duration {
-        duration
-    }
-}
-
 impl Clock for ScaledClock {
     fn now(&self) -> Now {
         let passed = self.base.elapsed().saturating_mul(self.factor);
@@ -96,9 +83,7 @@ impl Clock for ScaledClock {
     fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(self.real(duration)))
     }
-}
 
-impl ProgramClock for ScaledClock {
     fn real(&self, duration: Duration) -> Duration {
         duration / self.factor
     }
