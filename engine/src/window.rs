@@ -45,6 +45,7 @@ use crate::time::Timestamp;
 use plan::Spec;
 use series::Metric;
 
+mod columns;
 mod coverage;
 mod plan;
 mod series;

@@ -6,8 +6,8 @@
 use std::ops::Range;
 
 use super::Stat;
+use super::columns::{UNITS, float};
 use super::plan::Weights;
-use super::series::{UNITS, float};
 
 /// Values below this have squares of 52 bits.
 const SMALL: u32 = 1 << 26;
