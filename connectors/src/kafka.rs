@@ -29,6 +29,7 @@ mod poison;
 mod reader;
 mod report;
 mod stats;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::fmt;

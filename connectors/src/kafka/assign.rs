@@ -9,7 +9,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rhizome_engine::time::Now;
 
 use super::context::Change;
-use super::lookup::{self, Name, Seen, TopicIds};
+use super::lookup::{self, Name, Question, Seen, TopicIds};
 use super::partitions::{Floor, Found, Plan, Surprise, plan};
 use super::reader::{Reader, add_position};
 use super::stats::add;
@@ -46,8 +46,9 @@ impl Reader {
         for name in names {
             self.waiting.retain(|waiting| waiting != name);
             self.restart.remove(name);
-            if self.partitions.get(&name.0, name.1).is_some() {
+            if let Some(partition) = self.partitions.get(&name.0, name.1) {
                 held.push(name.clone());
+                self.left.insert(name.clone(), partition.clone());
             }
             self.partitions.end(&name.0, name.1);
         }
@@ -94,7 +95,14 @@ impl Reader {
         }
         let since = now.wall.minus(self.parts.refill);
         match lookup::starts(&self.shared.consumer, names, since, &self.parts.snapshot) {
-            Ok(found) => found,
+            Ok(mut found) => {
+                for (name, found) in &mut found {
+                    if let Some(left) = self.left.get(name) {
+                        found.recall(left);
+                    }
+                }
+                found
+            }
             Err(error) => {
                 self.reporter
                     .unanswered(&format!("cannot find out where to begin: {error}"));
@@ -208,11 +216,18 @@ impl Reader {
             .is_none_or(|looked| now.mono.since(looked) >= LOOK_EVERY);
         if due && !self.watch.asked() {
             self.looked = Some(now.mono);
-            self.watch.ask(self.partitions.names());
+            let explain_tls = std::mem::take(&mut self.explain_tls);
+            self.watch.ask(Question {
+                names: self.partitions.names(),
+                explain_tls,
+            });
         }
     }
 
     fn take(&mut self, seen: Seen, now: Now) {
+        if let Some(reason) = seen.tls {
+            self.reporter.explain(reason);
+        }
         match seen.ends {
             Err(error) => self.reporter.unanswered(&error),
             Ok(ends) => {

@@ -19,7 +19,9 @@ use rhizome_engine::time::Timestamp;
 
 use super::batch;
 use super::context::Context;
+use super::options::KafkaOptions;
 use super::partitions::{Floor, Found};
+use super::tls;
 
 /// A partition of a topic.
 pub(super) type Name = (Arc<str>, i32);
@@ -148,15 +150,26 @@ fn number(offsets: &Offsets, name: &Name) -> KafkaResult<Option<i64>> {
 
 /// Asks for the ends of the assigned partitions and the ids of the topics, on its own thread.
 pub(super) struct Watch {
-    questions: Option<SyncSender<Vec<Name>>>,
+    questions: Option<SyncSender<Question>>,
     answers: Receiver<Seen>,
     asked: bool,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What one look is for.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// The partitions whose ends are asked for.
+    pub(super) names: Vec<Name>,
+    /// Whether to find out why a broker's certificate is refused.
+    pub(super) explain_tls: bool,
+}
+
 /// The answer to one look.
 #[derive(Debug)]
 pub(super) struct Seen {
+    /// Why a broker's certificate is refused, if that was asked and is so.
+    pub(super) tls: Option<String>,
     /// The end of each partition, or why it is not known; an error if no broker answered.
     pub(super) ends: Result<BTreeMap<Name, Result<i64, String>>, String>,
     /// The topics' ids, if the cluster tells them.
@@ -164,18 +177,18 @@ pub(super) struct Seen {
 }
 
 impl Watch {
-    /// Begins to watch `topics`.
+    /// Begins to watch the topics of `options`.
     pub(super) fn start(
         consumer: Arc<BaseConsumer<Context>>,
-        topics: Vec<String>,
+        options: KafkaOptions,
     ) -> std::io::Result<Self> {
-        let (questions, asked) = sync_channel::<Vec<Name>>(1);
+        let (questions, asked) = sync_channel::<Question>(1);
         let (answer, answers) = sync_channel(1);
         let thread = std::thread::Builder::new()
             .name("kafka-watch".to_owned())
             .spawn(move || {
-                while let Ok(names) = asked.recv() {
-                    if answer.send(look(&consumer, &topics, &names)).is_err() {
+                while let Ok(question) = asked.recv() {
+                    if answer.send(look(&consumer, &options, &question)).is_err() {
                         return;
                     }
                 }
@@ -189,9 +202,9 @@ impl Watch {
     }
 
     /// Asks, unless an answer is still to come.
-    pub(super) fn ask(&mut self, names: Vec<Name>) {
+    pub(super) fn ask(&mut self, question: Question) {
         if let Some(questions) = self.questions.as_ref().filter(|_| !self.asked) {
-            self.asked = questions.try_send(names).is_ok();
+            self.asked = questions.try_send(question).is_ok();
         }
     }
 
@@ -222,7 +235,18 @@ impl Drop for Watch {
     }
 }
 
-fn look(consumer: &BaseConsumer<Context>, topics: &[String], names: &[Name]) -> Seen {
+fn look(consumer: &BaseConsumer<Context>, options: &KafkaOptions, question: &Question) -> Seen {
+    let (topics, names) = (options.topics.as_slice(), question.names.as_slice());
+    let tls = options
+        .tls
+        .as_ref()
+        .filter(|_| question.explain_tls)
+        .and_then(|tls| {
+            options
+                .brokers
+                .iter()
+                .find_map(|broker| tls::refusal(broker, tls))
+        });
     let ids = batch::topic_ids(consumer, topics, ANSWER_WAIT);
     let ends = if names.is_empty() {
         // Nothing is assigned: that the cluster answers is all there is to know.
@@ -251,5 +275,5 @@ fn look(consumer: &BaseConsumer<Context>, topics: &[String], names: &[Name]) -> 
             })
             .map_err(|error| error.to_string())
     };
-    Seen { ends, ids }
+    Seen { tls, ends, ids }
 }

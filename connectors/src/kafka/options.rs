@@ -379,7 +379,8 @@ mod tests {
 
     #[test]
     fn every_bad_setting_is_named() {
-        let cases: [(fn(&mut KafkaOptions), &str); 7] = [
+        type Spoil = fn(&mut KafkaOptions);
+        let cases: [(Spoil, &str); 7] = [
             (|o| o.brokers.clear(), "`brokers` is empty"),
             (|o| o.topics.clear(), "`topics` is empty"),
             (|o| o.group.clear(), "`group` is empty"),

@@ -84,6 +84,20 @@ pub(super) enum Surprise {
     Recreated,
 }
 
+impl Found {
+    /// Adds what we know of it ourselves from before it was taken away: all up to there is in
+    /// the windows, and decided as far as it was acknowledged, be the commit lost.
+    pub(super) fn recall(&mut self, left: &Partition) {
+        if left.topic_id != self.topic_id || left.stored > self.high {
+            return;
+        }
+        if self.committed_topic_id.is_none() || self.committed_topic_id == left.topic_id {
+            self.committed = self.committed.max(Some(left.stored));
+        }
+        self.snapshot = self.snapshot.max(Some(left.next));
+    }
+}
+
 /// Decides where to begin.
 pub(super) fn plan(found: &Found) -> Plan {
     let Found { low, high, .. } = *found;

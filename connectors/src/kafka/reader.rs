@@ -7,7 +7,7 @@
 //! While something waits to be handed over nothing is read; the loop goes on, so that the
 //! group never takes us for dead (`max.poll.interval.ms`).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -84,12 +84,17 @@ pub(super) struct Reader {
     pub(super) partitions: Partitions,
     /// Assigned by the group, but not yet known where to begin.
     pub(super) waiting: VecDeque<Name>,
+    /// How far partitions were read and decided that were taken away since: the windows still
+    /// hold that. Bounded by the partitions of the topics.
+    pub(super) left: BTreeMap<Name, Partition>,
     /// Held, but to be begun anew: the position is not there any more.
     pub(super) restart: BTreeSet<Name>,
     /// When it was last tried to begin those.
     pub(super) tried: Option<Monotonic>,
     /// When the ends were last asked for.
     pub(super) looked: Option<Monotonic>,
+    /// Whether the next look shall find out why TLS fails.
+    pub(super) explain_tls: bool,
     pub(super) reporter: Reporter,
     out: VecDeque<Delivery>,
 }
@@ -106,11 +111,18 @@ enum Deed {
     Passed(Name),
 }
 
+impl Deed {
+    fn is_of(&self, held: &Partition) -> bool {
+        let (Self::Failed((topic, partition), ..) | Self::Passed((topic, partition))) = self;
+        *partition == held.partition && *topic == held.topic
+    }
+}
+
 impl Reader {
     fn new(parts: KafkaParts, shared: Shared, acks: Receiver<Acked>) -> Result<Self, KafkaStopped> {
         let queue = BatchQueue::new(Arc::clone(&shared.consumer))
             .ok_or_else(|| KafkaStopped::Failed("librdkafka gives no queue".to_owned()))?;
-        let watch = Watch::start(Arc::clone(&shared.consumer), parts.options.topics.clone())
+        let watch = Watch::start(Arc::clone(&shared.consumer), parts.options.clone())
             .map_err(|error| KafkaStopped::Failed(error.to_string()))?;
         Ok(Self {
             queue,
@@ -120,9 +132,11 @@ impl Reader {
             acks,
             partitions: Partitions::default(),
             waiting: VecDeque::new(),
+            left: BTreeMap::new(),
             restart: BTreeSet::new(),
             tried: None,
             looked: None,
+            explain_tls: false,
             reporter: Reporter::default(),
             out: VecDeque::new(),
         })
@@ -213,6 +227,7 @@ impl Reader {
             return Ok(());
         }
         for (code, text) in errors {
+            self.explain_tls |= code == RDKafkaErrorCode::SSL;
             self.reporter.error(code, &text, now.mono);
         }
         match self.shared.consumer.client().fatal_error() {
@@ -262,6 +277,10 @@ impl Reader {
             };
             held.heard = true;
             let searching = held.poison.as_ref().is_some_and(Poison::searching);
+            if searching && deeds.iter().any(|deed: &Deed| deed.is_of(held)) {
+                // The attempt has its answer; what follows it belongs to no other.
+                continue;
+            }
             match message.body() {
                 Body::Error(code, text) => deeds.push(Deed::Failed(
                     held.name(),

@@ -37,6 +37,8 @@ pub(super) struct Reporter {
     answered: Option<Monotonic>,
     /// The last error that no answer has followed yet.
     error: Option<String>,
+    /// Why a broker's certificate is refused.
+    tls: Option<String>,
     /// Topics that cannot be read, and why.
     topics: BTreeMap<String, String>,
     notes: Vec<(Monotonic, String)>,
@@ -48,6 +50,7 @@ impl Reporter {
     /// The brokers answered a look.
     pub(super) fn answered(&mut self, now: Monotonic, assigned: bool) {
         self.answered = Some(now);
+        self.tls = None;
         // Without an assignment an error may come only once and still hold (no right to read
         // the group): it stays.
         if assigned {
@@ -59,6 +62,11 @@ impl Reporter {
     pub(super) fn unanswered(&mut self, text: &str) {
         self.answered = None;
         self.error.get_or_insert_with(|| text.to_owned());
+    }
+
+    /// Why a broker's certificate is refused: librdkafka has one text for all reasons.
+    pub(super) fn explain(&mut self, reason: String) {
+        self.tls = Some(reason);
     }
 
     /// Which topics cannot be read.
@@ -92,6 +100,7 @@ impl Reporter {
     /// Something that a person must hear of.
     pub(super) fn note(&mut self, text: String, now: Monotonic) {
         tracing::warn!("kafka: {text}");
+        self.notes.retain(|(_, noted)| *noted != text);
         if self.notes.len() == NOTES_KEPT {
             self.notes.remove(0);
         }
@@ -142,7 +151,7 @@ impl Reporter {
 
     fn trouble(&self, partitions: &Partitions, connected: bool) -> String {
         let mut parts = Vec::new();
-        if let Some(error) = &self.error {
+        if let Some(error) = self.tls.as_ref().or(self.error.as_ref()) {
             parts.push(error.clone());
         } else if !connected {
             parts.push("no broker has answered yet".to_owned());

@@ -55,6 +55,9 @@ impl Clock for WallClock {
 /// A record as it was delivered: its payload, and whether it only refilled.
 pub type Record = (String, bool);
 
+/// Topic, first offset, count and reason of what was passed over.
+pub type Buried = (String, i64, i64, String);
+
 /// A running connector and what came out of it.
 pub struct Reader {
     pub connector: Option<KafkaConnector>,
@@ -65,8 +68,7 @@ pub struct Reader {
     pub acks: Vec<Ack>,
     pub positions: Vec<Position>,
     pub reports: Vec<SourceReport>,
-    /// Topic, first offset, count and reason of what was passed over.
-    pub buried: Arc<Mutex<Vec<(String, i64, i64, String)>>>,
+    pub buried: Arc<Mutex<Vec<Buried>>>,
 }
 
 /// Options for `topics` at `brokers` in `group`.
