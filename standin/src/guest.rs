@@ -285,7 +285,7 @@ impl World {
         let refusal = if has_certificate {
             None
         } else {
-            match find_token(server) {
+            match find_token(&user_data(server)) {
                 None => Some("no token in the user data"),
                 Some(token) => match crate::kube::token_is_good(self, &token) {
                     false => Some("token not accepted"),
@@ -462,7 +462,7 @@ impl Guest {
     fn of(server: &Server) -> Self {
         Self {
             server: server.id.clone(),
-            node: find_node_name(server),
+            node: find_node_name(&user_data(server)).unwrap_or_else(|| server.name.clone()),
             phase: Phase::Off,
             illness: None,
             cure: Cure::Reboot,
@@ -491,7 +491,7 @@ impl Guest {
         }
         if new_disk {
             self.has_certificate = false;
-            self.node = find_node_name(server);
+            self.node = find_node_name(&user_data(server)).unwrap_or_else(|| server.name.clone());
         }
         self.boots = server.boots;
         self.disk = server.disk;
@@ -551,48 +551,65 @@ fn user_data(server: &Server) -> String {
 }
 
 /// A join token, wherever in the user data it stands.
-fn find_token(server: &Server) -> Option<String> {
+fn find_token(text: &str) -> Option<String> {
     let regex = Regex::new(r"\b([a-z0-9]{6}\.[a-z0-9]{16})\b").ok()?;
-    let text = user_data(server);
     // The line that speaks of a token first: other words may look like one.
     let line = text
         .lines()
         .find(|line| line.contains("token") && regex.is_match(line));
-    let found = regex.captures(line.unwrap_or(&text))?;
+    let found = regex.captures(line.unwrap_or(text))?;
     found.get(1).map(|token| token.as_str().to_owned())
 }
 
-/// The node's name: what `nodeRegistration` says, else the server's, as cloud-init fills in
-/// for a template's `local_hostname`.
-fn find_node_name(server: &Server) -> String {
-    let text = user_data(server);
+/// The node's name, if the user data gives one: in `nodeRegistration` or by a kubelet's flag.
+/// What cloud-init would fill in (`local_hostname`) is the server's own name, and not found
+/// here.
+fn find_node_name(text: &str) -> Option<String> {
+    let first = |pattern: &str, text: &str| {
+        let regex = Regex::new(pattern).ok()?;
+        let found = regex.captures(text)?;
+        found.get(1).map(|name| name.as_str().to_owned())
+    };
     let registration = text
         .find("nodeRegistration")
         .and_then(|start| text.get(start..))
         .unwrap_or_default();
-    let named =
-        Regex::new(r#"(?m)(?:\bname|"name")\s*:\s*['"]?([a-z0-9][a-z0-9.-]*)['"]?\s*(?:,|\}|$)"#)
-            .ok()
-            .and_then(|regex| {
-                regex
-                    .captures(registration)?
-                    .get(1)
-                    .map(|name| name.as_str().to_owned())
-            })
-            // Names of the kubelet's arguments look alike.
-            .filter(|name| {
-                !matches!(
-                    name.as_str(),
-                    "cloud-provider" | "provider-id" | "node-labels"
-                )
-            });
-    let flagged = Regex::new(r"--(?:node-name|hostname-override)[ =]([a-z0-9][a-z0-9.-]*)")
-        .ok()
-        .and_then(|regex| {
-            regex
-                .captures(&text)?
-                .get(1)
-                .map(|name| name.as_str().to_owned())
-        });
-    named.or(flagged).unwrap_or_else(|| server.name.clone())
+    // The kubelet's arguments have names too, written `- name:` or `{name: …, value: …}`.
+    first(
+        r#"(?m)nodeRegistration["']?\s*:\s*\{?\s*["']?name["']?\s*:\s*['"]?([a-z0-9][a-z0-9.-]*)['"]?\s*(?:,|\}|$)"#,
+        registration,
+    )
+    .or_else(|| first(r"--(?:node-name|hostname-override)[ =]([a-z0-9][a-z0-9.-]*)", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn token_and_name_are_found_in_every_form_of_user_data() {
+        let token = "07401b.f395accd246ae52d";
+        for (text, name) in [
+            (
+                "## template: jinja\n# The token was filled in.\n    discovery:\n      bootstrapToken:\n        apiServerEndpoint: \"10.0.0.10:6443\"\n        token: \"07401b.f395accd246ae52d\"\n    nodeRegistration:\n      name: \"w-1\"\n      kubeletExtraArgs:\n      - name: provider-id\n",
+                Some("w-1"),
+            ),
+            (
+                "token: 07401b.f395accd246ae52d\nnodeRegistration:\n  name: '{{ local_hostname }}'\n  kubeletExtraArgs:\n  - {name: cloud-provider, value: external}\n",
+                None,
+            ),
+            (
+                "kubeadm join 10.0.0.10:6443 --token 07401b.f395accd246ae52d --node-name w-2",
+                Some("w-2"),
+            ),
+            (
+                r#"{"token":"07401b.f395accd246ae52d","nodeRegistration":{"name":"w-3"}}"#,
+                Some("w-3"),
+            ),
+        ] {
+            assert_eq!(find_token(text).as_deref(), Some(token), "{text}");
+            assert_eq!(find_node_name(text).as_deref(), name, "{text}");
+        }
+        assert_eq!(find_token("#cloud-config"), None);
+    }
 }

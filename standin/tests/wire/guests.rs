@@ -346,3 +346,19 @@ async fn agents_publish_the_use_of_the_work_that_is_there() {
         Some("True")
     );
 }
+
+#[tokio::test]
+async fn the_same_requests_at_the_same_times_make_the_same_world() {
+    let mut worlds = Vec::new();
+    for _ in 0..2 {
+        let bench = Bench::start().await;
+        let id = bench.add_node("w1", "aaaaaa").await;
+        bench
+            .standin
+            .world(|world| world.fall_ill("w1", Illness::Hung, Cure::Reboot));
+        bench.advance(100);
+        let node = bench.node("w1").await;
+        worlds.push((id, node, bench.standin.ledger().facts));
+    }
+    assert_eq!(worlds[0], worlds[1]);
+}
