@@ -18,7 +18,6 @@ use rhizome_engine::time::Timestamp;
 
 use crate::ids::Ids;
 use crate::ledger::{Fact, operation_in};
-use crate::options::Options;
 use crate::world::World;
 
 /// All servers and tokens of the cloud.
@@ -243,7 +242,7 @@ impl VmState {
 }
 
 impl Cloud {
-    pub(crate) fn new(_options: &Options, ids: &mut Ids) -> Self {
+    pub(crate) fn new(ids: &mut Ids) -> Self {
         Self {
             servers: BTreeMap::new(),
             deleted: BTreeMap::new(),
