@@ -22,6 +22,8 @@ mod vocabulary;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
+mod message_tests;
+#[cfg(test)]
 mod operator_tests;
 #[cfg(test)]
 mod tests;
