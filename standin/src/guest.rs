@@ -13,9 +13,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use regex_lite::Regex;
 use rhizome_engine::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -25,6 +22,7 @@ use crate::kube::pods::{condition, is_ready, set_condition};
 use crate::kube::store::is_deleting;
 use crate::kube::{Kind, pods};
 use crate::ledger::Fact;
+use crate::user_data::{find_node_name, find_token, user_data};
 use crate::world::{World, seconds};
 
 /// How often a kubelet renews its Lease.
@@ -538,78 +536,4 @@ fn node_object(world: &World, server: &Server, node: &str) -> Value {
                 "kernelVersion": "6.1.0", "kubeProxyVersion": ""},
         },
     })
-}
-
-/// The user data as the guest reads it.
-fn user_data(server: &Server) -> String {
-    server
-        .user_data
-        .as_deref()
-        .and_then(|encoded| STANDARD.decode(encoded).ok())
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default()
-}
-
-/// A join token, wherever in the user data it stands.
-fn find_token(text: &str) -> Option<String> {
-    let regex = Regex::new(r"\b([a-z0-9]{6}\.[a-z0-9]{16})\b").ok()?;
-    // The line that speaks of a token first: other words may look like one.
-    let line = text
-        .lines()
-        .find(|line| line.contains("token") && regex.is_match(line));
-    let found = regex.captures(line.unwrap_or(text))?;
-    found.get(1).map(|token| token.as_str().to_owned())
-}
-
-/// The node's name, if the user data gives one: in `nodeRegistration` or by a kubelet's flag.
-/// What cloud-init would fill in (`local_hostname`) is the server's own name, and not found
-/// here.
-fn find_node_name(text: &str) -> Option<String> {
-    let first = |pattern: &str, text: &str| {
-        let regex = Regex::new(pattern).ok()?;
-        let found = regex.captures(text)?;
-        found.get(1).map(|name| name.as_str().to_owned())
-    };
-    let registration = text
-        .find("nodeRegistration")
-        .and_then(|start| text.get(start..))
-        .unwrap_or_default();
-    // The kubelet's arguments have names too, written `- name:` or `{name: …, value: …}`.
-    first(
-        r#"(?m)nodeRegistration["']?\s*:\s*\{?\s*["']?name["']?\s*:\s*['"]?([a-z0-9][a-z0-9.-]*)['"]?\s*(?:,|\}|$)"#,
-        registration,
-    )
-    .or_else(|| first(r"--(?:node-name|hostname-override)[ =]([a-z0-9][a-z0-9.-]*)", text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn token_and_name_are_found_in_every_form_of_user_data() {
-        let token = "07401b.f395accd246ae52d";
-        for (text, name) in [
-            (
-                "## template: jinja\n# The token was filled in.\n    discovery:\n      bootstrapToken:\n        apiServerEndpoint: \"10.0.0.10:6443\"\n        token: \"07401b.f395accd246ae52d\"\n    nodeRegistration:\n      name: \"w-1\"\n      kubeletExtraArgs:\n      - name: provider-id\n",
-                Some("w-1"),
-            ),
-            (
-                "token: 07401b.f395accd246ae52d\nnodeRegistration:\n  name: '{{ local_hostname }}'\n  kubeletExtraArgs:\n  - {name: cloud-provider, value: external}\n",
-                None,
-            ),
-            (
-                "kubeadm join 10.0.0.10:6443 --token 07401b.f395accd246ae52d --node-name w-2",
-                Some("w-2"),
-            ),
-            (
-                r#"{"token":"07401b.f395accd246ae52d","nodeRegistration":{"name":"w-3"}}"#,
-                Some("w-3"),
-            ),
-        ] {
-            assert_eq!(find_token(text).as_deref(), Some(token), "{text}");
-            assert_eq!(find_node_name(text).as_deref(), name, "{text}");
-        }
-        assert_eq!(find_token("#cloud-config"), None);
-    }
 }

@@ -26,6 +26,7 @@ mod kube;
 mod ledger;
 mod nova;
 mod options;
+mod user_data;
 mod world;
 
 use std::io;
