@@ -17,8 +17,6 @@ use rhizome_engine::time::Clock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::snippet;
-
 /// The largest policy file that is read, in bytes. A long one of the library has 3 KiB.
 const MAX_FILE_BYTES: u64 = 256 << 10;
 
@@ -290,7 +288,7 @@ pub fn render(files: &[SourceFile], errors: &[PolicyError]) -> String {
                 .iter()
                 .find(|file| file.name == error.file)
                 .map_or("", |file| file.text.as_str());
-            snippet::render(&error.file, text, error.line, error.column, &error.message)
+            error.render(text)
         })
         .collect()
 }

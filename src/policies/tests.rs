@@ -52,7 +52,7 @@ fn an_error_is_shown_with_its_line_and_a_caret() {
     }];
     assert_eq!(
         render(&files, &errors),
-        "a.rhai:2:5: `three` is not known\n  |\n2 | two three\n  |     ^\n"
+        "error: `three` is not known\n --> a.rhai:2:5\n  |\n2 | two three\n  |     ^\n"
     );
 }
 

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod cli;
 mod config_files;
 mod corpus;
 mod scenarios;

@@ -1,0 +1,174 @@
+//! What the journal holds about a node or a pool: the past of `why`.
+//!
+//! It reads the files that the engine's thread writes, without a lock: a line that is just
+//! being written looks torn and is left out.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use rhizome_engine::event::{Target, Wish};
+use rhizome_engine::journal::{Brake, Record};
+use rhizome_engine::names::OperationId;
+use rhizome_engine::time::Timestamp;
+
+use crate::journal::{FILE, PREVIOUS_FILE, format};
+
+/// The last `most` records about `target` since a time, oldest first.
+///
+/// A file that cannot be read is no history; the engine says so if it is the journal.
+pub(super) fn read(
+    folder: &Path,
+    target: &Target,
+    since: Option<Timestamp>,
+    most: usize,
+) -> Vec<Record> {
+    let mut found = Vec::new();
+    let mut operations = BTreeSet::new();
+    for file in [PREVIOUS_FILE, FILE] {
+        let Ok(bytes) = std::fs::read(folder.join(file)) else {
+            continue;
+        };
+        let contents = match format::read(&bytes) {
+            Ok(contents) => contents,
+            Err(error) => {
+                tracing::warn!(file, %error, "`why` cannot read the journal");
+                continue;
+            }
+        };
+        for record in contents.records {
+            if about(&record, target, &mut operations)
+                && since.is_none_or(|since| at(&record).is_none_or(|at| at >= since))
+            {
+                found.push(record);
+            }
+        }
+    }
+    let superfluous = found.len().saturating_sub(most);
+    found.drain(..superfluous);
+    found
+}
+
+/// Those of the records that are about the target.
+pub(crate) fn about_target(records: Vec<Record>, target: &Target) -> Vec<Record> {
+    let mut operations = BTreeSet::new();
+    let about = |record: &Record| about(record, target, &mut operations);
+    records.into_iter().filter(about).collect()
+}
+
+/// Whether a record is about the target. Remembers the operations that are, for their actions.
+fn about(record: &Record, target: &Target, operations: &mut BTreeSet<OperationId>) -> bool {
+    let is = |pool, node| match target {
+        Target::Pool(name) => pool == Some(name),
+        Target::Node(name) => node == Some(name),
+    };
+    match record {
+        Record::Decision { decision } => {
+            let about = is(Some(&decision.pool), decision.node.as_ref());
+            operations.extend(decision.operation.filter(|_| about));
+            about
+        }
+        Record::Refusal { refusal } => is(Some(&refusal.pool), refusal.node.as_ref()),
+        Record::Operation { operation } => {
+            let about = is(Some(&operation.pool), operation.node());
+            if about {
+                operations.insert(operation.id);
+            }
+            about
+        }
+        Record::Intent { action, .. } => operations.contains(&action.key.operation),
+        Record::Outcome { key, .. } => operations.contains(&key.operation),
+        Record::Desired { pool, .. }
+        | Record::Cooldown { pool, .. }
+        | Record::Circuit { pool, .. } => is(Some(pool), None),
+        Record::Rung { node, .. } => is(None, Some(node)),
+        Record::Wish { wish, .. } => match wish {
+            Wish::Pause { pool } | Wish::Resume { pool } => {
+                pool.is_none() || is(pool.as_ref(), None)
+            }
+            Wish::Scale { pool, .. } => is(Some(pool), None),
+            Wish::Replace { node } | Wish::Protect { node, .. } => is(None, Some(node)),
+            Wish::Cancel { operation } => operations.contains(operation),
+            Wish::Maintenance { target: one, .. } => one == target,
+        },
+        // What stops everything stops this one.
+        Record::Brake { brake, .. } => match brake {
+            Brake::Storm(pool) => is(Some(pool), None),
+            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock => true,
+        },
+        Record::Epoch { .. } | Record::Policies { .. } | Record::Snapshot { .. } => false,
+    }
+}
+
+/// When a record was made; nothing for a snapshot.
+pub(crate) fn at(record: &Record) -> Option<Timestamp> {
+    match record {
+        Record::Decision { decision } => Some(decision.at),
+        Record::Refusal { refusal } => Some(refusal.at),
+        Record::Operation { operation } => Some(operation.step_began.at.wall),
+        Record::Epoch { at, .. }
+        | Record::Intent { at, .. }
+        | Record::Outcome { at, .. }
+        | Record::Desired { at, .. }
+        | Record::Cooldown { at, .. }
+        | Record::Rung { at, .. }
+        | Record::Wish { at, .. }
+        | Record::Brake { at, .. }
+        | Record::Circuit { at, .. }
+        | Record::Policies { at, .. } => Some(at.wall),
+        Record::Snapshot { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_engine::decision::{Origin, Rung};
+    use rhizome_engine::names::{NodeName, PoolName};
+    use rhizome_engine::time::{Monotonic, Now};
+
+    use super::*;
+    use crate::journal::Journal;
+
+    fn now(second: i64) -> Now {
+        Now {
+            wall: Timestamp(second * 1000),
+            mono: Monotonic(0),
+        }
+    }
+
+    fn desired(pool: &str, second: i64) -> Record {
+        Record::Desired {
+            pool: PoolName::new(pool),
+            size: 1,
+            origin: Origin::Bounds,
+            at: now(second),
+        }
+    }
+
+    fn rung(node: &str, second: i64) -> Record {
+        Record::Rung {
+            node: NodeName::new(node),
+            rung: Rung::Reboot,
+            at: now(second),
+        }
+    }
+
+    #[test]
+    fn the_history_goes_over_a_compaction_and_is_of_one_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), Timestamp(0)).unwrap().journal;
+        journal
+            .append(&[desired("a", 1), desired("b", 2), rung("a-1", 3)])
+            .unwrap();
+        let state = Box::default();
+        journal.compact(&Record::Snapshot { state }).unwrap();
+        journal.append(&[desired("a", 4), rung("b-1", 5)]).unwrap();
+        let pool = Target::Pool(PoolName::new("a"));
+        let read = |target: &Target, since, most| super::read(folder.path(), target, since, most);
+        assert_eq!(read(&pool, None, 9), [desired("a", 1), desired("a", 4)]);
+        assert_eq!(read(&pool, None, 1), [desired("a", 4)]);
+        assert_eq!(read(&pool, Some(Timestamp(2000)), 9), [desired("a", 4)]);
+        let node = Target::Node(NodeName::new("a-1"));
+        assert_eq!(read(&node, None, 9), [rung("a-1", 3)]);
+        assert_eq!(read(&Target::Node(NodeName::new("no")), None, 9), []);
+    }
+}

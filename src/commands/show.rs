@@ -1,0 +1,551 @@
+//! How what the engine says looks on a terminal.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+
+use rhizome_engine::decision::{Decision, Evidence, Refusal};
+use rhizome_engine::event::{Ready, Wish};
+use rhizome_engine::journal::Record;
+use rhizome_engine::remediation::OperationKind;
+use rhizome_engine::status::{NodeStatus, RuleStatus, StoryLine};
+use rhizome_engine::time::{Timestamp, format_duration};
+
+use crate::api::{StatusReport, WhyReport, record_time};
+
+/// Decisions and refusals that `status` shows; `why` shows more.
+const STORIES_SHOWN: usize = 5;
+
+/// Whether colours and control sequences may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    colours: bool,
+}
+
+impl Style {
+    /// Colours on a terminal, unless `NO_COLOR` is set to anything.
+    pub fn of(terminal: bool, no_color: Option<OsString>) -> Self {
+        let wanted = no_color.is_none_or(|value| value.is_empty());
+        Self {
+            colours: terminal && wanted,
+        }
+    }
+
+    fn wrap(self, code: &str, text: &str) -> String {
+        if self.colours {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn head(self, text: &str) -> String {
+        self.wrap("1", text)
+    }
+
+    fn good(self, text: &str) -> String {
+        self.wrap("32", text)
+    }
+
+    fn bad(self, text: &str) -> String {
+        self.wrap("31", text)
+    }
+
+    /// Clears the screen, where there is one.
+    pub(super) fn clear(self) -> &'static str {
+        if self.colours {
+            "\u{1b}[2J\u{1b}[H"
+        } else {
+            "\n"
+        }
+    }
+}
+
+/// The whole of `rhizome status`.
+pub(super) fn status(report: &StatusReport, style: Style) -> String {
+    let engine = &report.engine;
+    let mut out = String::new();
+    let dry = if report.dry_run { ", dry run" } else { "" };
+    line(
+        &mut out,
+        &format!(
+            "{} on rhizome {}{dry}, start {} at {}, seen at {}",
+            style.head(&engine.cluster),
+            report.version,
+            engine.epoch,
+            engine.started,
+            engine.at
+        ),
+    );
+    if !engine.journal_well {
+        line(
+            &mut out,
+            &style.bad("the journal cannot be written: nothing is acted on"),
+        );
+    }
+    if let Some(why) = &report.policies_refused {
+        line(
+            &mut out,
+            &style.bad("the policies on disk are refused, and those from before go on:"),
+        );
+        line(&mut out, why.trim_end());
+    }
+    for brake in &engine.brakes {
+        let text = format!(
+            "brake {} since {}: {}",
+            brake.brake, brake.since, brake.detail
+        );
+        line(&mut out, &style.bad(&text));
+    }
+    out.push('\n');
+    pools(&mut out, report, style);
+    nodes(&mut out, report, style);
+    sources(&mut out, report, style);
+    operations(&mut out, report, style);
+    if engine.unknown_records > 0 {
+        let names = engine.unknown_names.join(", ");
+        line(
+            &mut out,
+            &format!(
+                "{} records named nothing in the inventory, such as: {}",
+                engine.unknown_records,
+                plain(&names)
+            ),
+        );
+        out.push('\n');
+    }
+    if !engine.decisions.is_empty() {
+        line(&mut out, &style.head("last decisions"));
+        for one in engine.decisions.iter().take(STORIES_SHOWN) {
+            line(&mut out, &format!("  {}", decision(one)));
+        }
+    }
+    if !engine.refusals.is_empty() {
+        line(&mut out, &style.head("last refusals"));
+        for one in engine.refusals.iter().take(STORIES_SHOWN) {
+            line(&mut out, &format!("  {}", refusal(one)));
+        }
+    }
+    out
+}
+
+fn pools(out: &mut String, report: &StatusReport, style: Style) {
+    let mut rows = vec![
+        ["POOL", "READY", "SIZE", "DESIRED", "BOUNDS", ""]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for pool in &report.engine.pools {
+        let mut notes = Vec::new();
+        if pool.paused {
+            notes.push("paused".to_owned());
+        }
+        notes.extend(
+            pool.maintenance
+                .map(|end| format!("maintenance until {end}")),
+        );
+        rows.push(vec![
+            pool.name.to_string(),
+            pool.ready.to_string(),
+            pool.size.to_string(),
+            pool.desired
+                .map_or_else(|| "-".to_owned(), |size| size.to_string()),
+            format!("{}..{}", pool.min, pool.max),
+            notes.join(", "),
+        ]);
+    }
+    table(out, &rows, style);
+}
+
+fn nodes(out: &mut String, report: &StatusReport, style: Style) {
+    let mut rows = vec![
+        ["NODE", "POOL", "READY", "VM", "HEARD", ""]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for pool in &report.engine.pools {
+        for node in &pool.nodes {
+            rows.push(vec![
+                node.name.to_string(),
+                pool.name.to_string(),
+                match node.ready {
+                    Some(Ready::True) => style.good("yes"),
+                    Some(Ready::False) => style.bad("no"),
+                    Some(Ready::Unknown) => style.bad("unknown"),
+                    None => "-".to_owned(),
+                },
+                node.vm_status.clone().unwrap_or_else(|| "-".to_owned()),
+                node.heard.map_or_else(
+                    || "never".to_owned(),
+                    |heard| {
+                        format!(
+                            "{} ago",
+                            format_duration(whole_seconds(report.engine.at, heard))
+                        )
+                    },
+                ),
+                notes(node),
+            ]);
+        }
+    }
+    if rows.len() > 1 {
+        table(out, &rows, style);
+    }
+}
+
+fn notes(node: &NodeStatus) -> String {
+    let notes = [
+        (node.cordoned, "cordoned"),
+        (node.protected, "protected"),
+        (!node.owned, "not ours"),
+    ];
+    let notes: Vec<_> = notes
+        .iter()
+        .filter(|(is, _)| *is)
+        .map(|(_, note)| *note)
+        .collect();
+    notes.join(", ")
+}
+
+fn sources(out: &mut String, report: &StatusReport, style: Style) {
+    let mut rows = vec![["SOURCE", "HEARD", "LAG", ""].map(str::to_owned).to_vec()];
+    for source in &report.engine.sources {
+        rows.push(vec![
+            source.source.as_str().to_owned(),
+            if source.flowing {
+                style.good("yes")
+            } else {
+                style.bad("no")
+            },
+            format_duration(source.lag),
+            plain(&source.trouble),
+        ]);
+    }
+    if rows.len() > 1 {
+        table(out, &rows, style);
+    }
+}
+
+fn operations(out: &mut String, report: &StatusReport, style: Style) {
+    let at = report.engine.at;
+    let mut rows = vec![
+        ["OPERATION", "WHAT", "POOL", "NODE", "STEP", "FOR"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for operation in &report.engine.operations {
+        rows.push(vec![
+            operation.id.to_string(),
+            kind(operation.kind),
+            operation.pool.to_string(),
+            operation
+                .node
+                .as_ref()
+                .map_or_else(|| "-".to_owned(), ToString::to_string),
+            operation.step.clone(),
+            format_duration(whole_seconds(at, operation.began)),
+        ]);
+    }
+    if rows.len() > 1 {
+        table(out, &rows, style);
+    }
+}
+
+/// The whole of `rhizome why`.
+pub(super) fn why(name: &str, report: &WhyReport, style: Style) -> String {
+    let mut out = String::new();
+    match &report.now {
+        Some(now) if now.rules.is_empty() => {
+            line(&mut out, &format!("no rule looks at {}", style.head(name)));
+        }
+        Some(now) => {
+            line(
+                &mut out,
+                &format!("the rules that look at {} now", style.head(name)),
+            );
+            for one in &now.rules {
+                rule(&mut out, one, style);
+            }
+        }
+        None => line(
+            &mut out,
+            &format!("{} is not there any more", style.head(name)),
+        ),
+    }
+    out.push('\n');
+    // The journal goes further back; without one (a test, a demo) the engine's memory is told.
+    let remembered = report.now.iter().flat_map(|now| now.stories.iter().rev());
+    let told: Vec<String> = if report.history.is_empty() {
+        remembered
+            .map(|story| match story {
+                StoryLine::Decision(one) => decision(one),
+                StoryLine::Refusal(one) => refusal(one),
+            })
+            .collect()
+    } else {
+        report.history.iter().map(record).collect()
+    };
+    if told.is_empty() {
+        line(&mut out, "nothing was decided or refused about it");
+    } else {
+        line(&mut out, &style.head("what happened, oldest first"));
+        for one in told {
+            line(&mut out, &format!("  {one}"));
+        }
+    }
+    out
+}
+
+fn rule(out: &mut String, rule: &RuleStatus, style: Style) {
+    let verdict = match rule.verdict.as_str() {
+        "true" => style.bad("holds"),
+        "false" => style.good("does not hold"),
+        _ => "cannot be told".to_owned(),
+    };
+    let hold = match (rule.held, rule.hold.is_zero()) {
+        (Some(held), false) => format!(
+            " for {} of {}",
+            format_duration(held),
+            format_duration(rule.hold)
+        ),
+        (Some(held), true) => format!(" for {}", format_duration(held)),
+        (None, _) => String::new(),
+    };
+    line(out, &format!("  {}: {verdict}{hold}", rule.rule));
+    for value in &rule.evidence.values {
+        line(out, &format!("    {value}"));
+    }
+}
+
+/// A record of the journal on one line.
+pub(super) fn record(record: &Record) -> String {
+    let at = record_time(record)
+        .map(|at| format!("{at} "))
+        .unwrap_or_default();
+    let what = match record {
+        Record::Decision { decision: one } => return decision(one),
+        Record::Refusal { refusal: one } => return refusal(one),
+        Record::Epoch { epoch, version, .. } => format!("start {epoch} of rhizome {version}"),
+        Record::Snapshot { state } => format!(
+            "the state so far: start {}, {} operations under way, {} VMs of ours",
+            state.epoch,
+            state.operations.len(),
+            state.owned.len()
+        ),
+        Record::Operation { operation } => format!(
+            "{} {} of {}: step {}",
+            operation.id,
+            kind(operation.kind),
+            operation
+                .node()
+                .map_or_else(|| operation.pool.to_string(), ToString::to_string),
+            operation.step.as_str()
+        ),
+        Record::Intent { action, .. } => format!("{} {}", action.key, action.kind.name()),
+        Record::Outcome { key, result, .. } => match result {
+            Ok(_) => format!("{key} done"),
+            Err(failure) => format!("{key} failed: {}", plain(&failure.message)),
+        },
+        Record::Desired {
+            pool, size, origin, ..
+        } => format!("{pool} shall have {size} nodes ({origin})"),
+        Record::Cooldown { rule, pool, .. } => {
+            format!("{rule} acted on {pool}: its cooldown begins")
+        }
+        Record::Rung { node, rung, .. } => format!("{node}: rung {} of the ladder", rung.as_str()),
+        Record::Wish { who, why, wish, .. } => format!("{who} {}: {}", wished(wish), plain(why)),
+        Record::Brake {
+            brake, on, detail, ..
+        } => {
+            let does = if *on { "holds" } else { "lets go" };
+            format!("brake {} {does}: {}", brake_name(brake), plain(detail))
+        }
+        Record::Circuit {
+            pool, failures: 0, ..
+        } => format!("{pool}: the circuit is closed"),
+        Record::Circuit { pool, failures, .. } => format!("{pool}: {failures} failures in a row"),
+        Record::Policies { hash, .. } => format!("the policies {hash} run"),
+    };
+    format!("{at}{what}")
+}
+
+fn brake_name(brake: &rhizome_engine::journal::Brake) -> String {
+    use rhizome_engine::journal::Brake;
+    match brake {
+        Brake::Storm(pool) => format!("storm {pool}"),
+        Brake::Blind(source) => format!("blind {}", source.as_str()),
+        Brake::Inventory(source) => format!("inventory {}", source.as_str()),
+        Brake::Clock => "clock".to_owned(),
+    }
+}
+
+fn wished(wish: &Wish) -> String {
+    let scope = |pool: &Option<rhizome_engine::names::PoolName>| {
+        pool.as_ref()
+            .map_or_else(|| "everything".to_owned(), ToString::to_string)
+    };
+    match wish {
+        Wish::Pause { pool } => format!("paused {}", scope(pool)),
+        Wish::Resume { pool } => format!("resumed {}", scope(pool)),
+        Wish::Scale { pool, size } => format!("asked for {size} nodes in {pool}"),
+        Wish::Replace { node } => format!("asked to replace {node}"),
+        Wish::Cancel { operation } => format!("cancelled {operation}"),
+        Wish::Protect { node, on: true } => format!("protected {node}"),
+        Wish::Protect { node, on: false } => format!("took the protection off {node}"),
+        Wish::Maintenance { target, length } => {
+            use rhizome_engine::event::Target;
+            let name = match target {
+                Target::Node(name) => name.as_str(),
+                Target::Pool(name) => name.as_str(),
+            };
+            format!(
+                "asked to leave {name} alone for {}",
+                format_duration(*length)
+            )
+        }
+    }
+}
+
+fn decision(decision: &Decision) -> String {
+    let operation = decision
+        .operation
+        .map(|id| format!(" as {id}"))
+        .unwrap_or_default();
+    format!(
+        "{} {} in {}{operation}, by {}: {}{}",
+        decision.at,
+        decision.what,
+        decision.pool,
+        decision.origin,
+        plain(&decision.why),
+        seen(&decision.evidence)
+    )
+}
+
+fn refusal(refusal: &Refusal) -> String {
+    format!(
+        "{} refused to {} in {}, for {} ({}): {}{}",
+        refusal.at,
+        refusal.what,
+        refusal.pool,
+        refusal.origin,
+        refusal.reason,
+        plain(&refusal.detail),
+        seen(&refusal.evidence)
+    )
+}
+
+/// The values and witnesses of a decision, in brackets.
+fn seen(evidence: &Evidence) -> String {
+    let values = evidence.values.iter().map(ToString::to_string);
+    let witnesses = evidence
+        .witnesses
+        .iter()
+        .map(|witness| format!("witness {}", witness.as_str()));
+    let seen: Vec<_> = values.chain(witnesses).collect();
+    if seen.is_empty() {
+        String::new()
+    } else {
+        format!(" [{}]", seen.join(", "))
+    }
+}
+
+fn kind(kind: OperationKind) -> String {
+    match kind {
+        OperationKind::Add => "add".to_owned(),
+        OperationKind::Remove => "remove".to_owned(),
+        OperationKind::Heal(rung) => rung.as_str().to_owned(),
+    }
+}
+
+fn whole_seconds(at: Timestamp, earlier: Timestamp) -> std::time::Duration {
+    std::time::Duration::from_secs(at.since(earlier).as_secs())
+}
+
+/// Text of agents and clouds without what could write on a terminal.
+fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
+}
+
+fn line(out: &mut String, text: &str) {
+    out.push_str(text);
+    out.push('\n');
+}
+
+/// Columns as wide as their widest cell; the first row is the head.
+fn table(out: &mut String, rows: &[Vec<String>], style: Style) {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| width(cell))
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    for (number, row) in rows.iter().enumerate() {
+        let mut text = String::new();
+        for (cell, wide) in row.iter().zip(&widths) {
+            let _ = write!(text, "{cell}{}  ", " ".repeat(wide - width(cell)));
+        }
+        let text = text.trim_end();
+        line(
+            out,
+            &if number == 0 {
+                style.head(text)
+            } else {
+                text.to_owned()
+            },
+        );
+    }
+    out.push('\n');
+}
+
+/// Characters that are seen: not those of a colour.
+fn width(text: &str) -> usize {
+    let mut seen = 0;
+    let mut hidden = false;
+    for c in text.chars() {
+        match (hidden, c) {
+            (false, '\u{1b}') => hidden = true,
+            (true, 'm') => hidden = false,
+            (true, _) => {}
+            (false, _) => seen += 1,
+        }
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_whose_owner_wants_them() {
+        assert!(Style::of(true, None).colours);
+        assert!(Style::of(true, Some(OsString::new())).colours);
+        assert!(!Style::of(true, Some("1".into())).colours);
+        assert!(!Style::of(false, None).colours);
+    }
+
+    #[test]
+    fn a_colour_takes_no_room_in_a_table() {
+        let rows = |style: Style| {
+            vec![
+                vec!["A".to_owned(), "B".to_owned()],
+                vec![style.bad("no"), "x".to_owned()],
+            ]
+        };
+        let show = |style: Style| {
+            let mut out = String::new();
+            table(&mut out, &rows(style), style);
+            out
+        };
+        let bare = Style { colours: false };
+        assert_eq!(show(bare), "A   B\nno  x\n\n");
+        let coloured = show(Style { colours: true });
+        assert!(coloured.contains("\u{1b}[31mno\u{1b}[0m  x"), "{coloured}");
+    }
+}

@@ -1,0 +1,355 @@
+//! `/metrics`: what can be counted, in OpenMetrics. Label values come from closed sets: kinds,
+//! reasons, sources, and the pools of the configuration.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use rhizome_engine::Counters;
+use rhizome_engine::action::FailureKind;
+use rhizome_engine::decision::Origin;
+use rhizome_engine::journal::Record;
+use rhizome_engine::notice::Notice;
+use rhizome_engine::status::Status;
+
+type Labels = Vec<(&'static str, String)>;
+type Counts = Family<Labels, Counter>;
+type Levels = Family<Labels, Gauge>;
+
+/// Every number of the program.
+#[derive(Default)]
+pub struct Metrics {
+    decisions: Counts,
+    refusals: Counts,
+    intents: Counts,
+    outcomes: Counts,
+    notices: Counts,
+    notifications: Counts,
+    policy_reloads: Counts,
+    noticed: Levels,
+    journal_well: Gauge,
+    gate_held: Gauge,
+    last: Mutex<Option<(Status, Counters)>>,
+}
+
+impl Metrics {
+    /// Counts what a record of the journal says.
+    pub fn follow(&self, record: &Record) {
+        match record {
+            Record::Decision { decision } => add(
+                &self.decisions,
+                [
+                    ("pool", decision.pool.as_str()),
+                    ("origin", origin(&decision.origin)),
+                ],
+            ),
+            Record::Refusal { refusal } => add(
+                &self.refusals,
+                [
+                    ("pool", refusal.pool.as_str()),
+                    ("reason", refusal.reason.as_str()),
+                ],
+            ),
+            Record::Intent { action, .. } => add(
+                &self.intents,
+                [
+                    ("pool", action.pool.as_str()),
+                    ("action", action.kind.name()),
+                ],
+            ),
+            Record::Outcome { result, .. } => {
+                let outcome = result
+                    .as_ref()
+                    .map_or_else(|failure| failed(failure.kind), |_| "ok");
+                add(&self.outcomes, [("outcome", outcome)]);
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts a notice, and holds whether its kind asks for a human now.
+    pub fn noticed(&self, notice: &Notice) {
+        let kind = notice.kind.as_str();
+        let pool = notice.pool.as_ref().map_or("", |pool| pool.as_str());
+        if notice.on {
+            add(&self.notices, [("kind", kind)]);
+        }
+        let labels = labels([("kind", kind), ("pool", pool)]);
+        self.noticed
+            .get_or_create(&labels)
+            .set(i64::from(notice.on));
+    }
+
+    /// Counts a notification: `sent`, `failed` or `dropped`.
+    pub fn notified(&self, outcome: &'static str) {
+        add(&self.notifications, [("outcome", outcome)]);
+    }
+
+    /// Counts a change of the policies' folder: `loaded` or `refused`.
+    pub fn reloaded(&self, outcome: &'static str) {
+        add(&self.policy_reloads, [("outcome", outcome)]);
+    }
+
+    /// Holds whether the journal can be written.
+    pub fn set_journal_well(&self, well: bool) {
+        self.journal_well.set(i64::from(well));
+    }
+
+    /// Holds how many calls the gate held back.
+    pub fn set_gate_held(&self, held: u64) {
+        self.gate_held.set(i64::try_from(held).unwrap_or(i64::MAX));
+    }
+
+    /// Holds what the engine shows of itself. Kept, so that a busy engine costs a scrape its
+    /// freshness and not its answer.
+    pub fn set_engine(&self, status: Status, counters: Counters) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, counters));
+    }
+
+    /// Everything, as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut registry = Registry::with_prefix("rhizome");
+        let counts: [(&str, &str, &Counts); 7] = [
+            ("decisions", "Proposals granted", &self.decisions),
+            (
+                "refusals",
+                "Proposals not granted, by reason; one each time the reason changes",
+                &self.refusals,
+            ),
+            (
+                "intents",
+                "Actions journaled to be carried out",
+                &self.intents,
+            ),
+            ("outcomes", "How actions ended", &self.outcomes),
+            (
+                "notices",
+                "How often something asked for a human",
+                &self.notices,
+            ),
+            (
+                "notifications",
+                "What became of notifications to the webhook",
+                &self.notifications,
+            ),
+            (
+                "policy_reloads",
+                "Changes of the policies, loaded or refused",
+                &self.policy_reloads,
+            ),
+        ];
+        for (name, help, family) in counts {
+            registry.register(name, help, family.clone());
+        }
+        registry.register(
+            "attention",
+            "1 while something asks for a human",
+            self.noticed.clone(),
+        );
+        registry.register(
+            "journal_well",
+            "1 while the journal can be written",
+            self.journal_well.clone(),
+        );
+        registry.register(
+            "gate_held",
+            "Calls that the gate held back",
+            self.gate_held.clone(),
+        );
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((status, counters)) = last.as_ref() {
+            register_status(&mut registry, status);
+            register_counters(&mut registry, *counters);
+        }
+        drop(last);
+        let mut text = String::new();
+        if encode(&mut text, &registry).is_err() {
+            // Writing to a string does not fail; half an answer would be taken for a whole one.
+            text.clear();
+        }
+        text
+    }
+}
+
+fn register_status(registry: &mut Registry, status: &Status) {
+    let nodes = Levels::default();
+    let bounds = Levels::default();
+    let paused = Levels::default();
+    for pool in &status.pools {
+        let name = pool.name.as_str();
+        let set = |family: &Levels, key: &'static str, value: &str, to: u32| {
+            let labels = labels([("pool", name), (key, value)]);
+            family.get_or_create(&labels).set(i64::from(to));
+        };
+        set(&nodes, "state", "all", pool.size);
+        set(&nodes, "state", "ready", pool.ready);
+        if let Some(desired) = pool.desired {
+            set(&bounds, "bound", "desired", desired);
+        }
+        set(&bounds, "bound", "min", pool.min);
+        set(&bounds, "bound", "max", pool.max);
+        let labels = labels([("pool", name)]);
+        paused.get_or_create(&labels).set(i64::from(pool.paused));
+    }
+    registry.register(
+        "nodes",
+        "Nodes by pool, in flight and silent ones counted in `all`",
+        nodes,
+    );
+    registry.register(
+        "pool_size",
+        "The desired size of each pool and its bounds",
+        bounds,
+    );
+    registry.register("paused", "1 while the pool is paused", paused);
+    let flowing = Levels::default();
+    let lag = Levels::default();
+    for source in &status.sources {
+        let labels = labels([("source", source.source.as_str())]);
+        flowing
+            .get_or_create(&labels)
+            .set(i64::from(source.flowing));
+        let seconds = i64::try_from(source.lag.as_secs()).unwrap_or(i64::MAX);
+        lag.get_or_create(&labels).set(seconds);
+    }
+    registry.register(
+        "source_flowing",
+        "1 while the input can be heard well",
+        flowing,
+    );
+    registry.register(
+        "source_lag_seconds",
+        "How far the input is behind its end",
+        lag,
+    );
+    let gauge = |value: usize| {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        gauge
+    };
+    registry.register(
+        "operations",
+        "Operations under way",
+        gauge(status.operations.len()),
+    );
+    registry.register(
+        "brakes",
+        "Brakes of the guard that hold",
+        gauge(status.brakes.len()),
+    );
+}
+
+fn register_counters(registry: &mut Registry, counters: Counters) {
+    let counts = [
+        ("records", "Records taken in", counters.records),
+        (
+            "unknown_records",
+            "Records that named nothing in the inventory",
+            counters.unknown,
+        ),
+        (
+            "late_samples",
+            "Samples too old for the lateness bound",
+            counters.late,
+        ),
+        (
+            "future_samples",
+            "Samples too far ahead of the clock",
+            counters.future,
+        ),
+        (
+            "duplicate_samples",
+            "Samples that were in already",
+            counters.duplicates,
+        ),
+        (
+            "crowded_samples",
+            "Samples that came faster than once a second",
+            counters.crowded,
+        ),
+        (
+            "refused_samples",
+            "Samples that are no finite number",
+            counters.refused,
+        ),
+        (
+            "policy_bodies",
+            "How often a body of a policy was entered",
+            counters.bodies,
+        ),
+    ];
+    for (name, help, value) in counts {
+        registry.register(name, help, ConstCounter::new(value));
+    }
+}
+
+fn add<const N: usize>(family: &Counts, pairs: [(&'static str, &str); N]) {
+    family.get_or_create(&labels(pairs)).inc();
+}
+
+fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
+    pairs.map(|(key, value)| (key, value.to_owned())).to_vec()
+}
+
+fn origin(origin: &Origin) -> &'static str {
+    match origin {
+        Origin::Rule(_) => "rule",
+        Origin::Operator(_) => "operator",
+        Origin::Bounds => "bounds",
+    }
+}
+
+fn failed(kind: FailureKind) -> &'static str {
+    match kind {
+        FailureKind::Retry { .. } => "retry",
+        FailureKind::Unknown => "unknown",
+        FailureKind::Refused => "refused",
+        FailureKind::NoCapacity => "no_capacity",
+        FailureKind::NotFound => "not_found",
+        FailureKind::NotOwned => "not_owned",
+        FailureKind::Gate => "gate",
+        FailureKind::NeedsToken => "needs_token",
+        FailureKind::Blocked => "blocked",
+        FailureKind::TimedOut => "timed_out",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_engine::notice::NoticeKind;
+    use rhizome_engine::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn a_notice_is_counted_and_held_until_it_is_over() {
+        let metrics = Metrics::default();
+        let mut notice = Notice {
+            at: Timestamp(0),
+            kind: NoticeKind::Circuit,
+            on: true,
+            pool: Some("workers".into()),
+            text: String::new(),
+        };
+        metrics.noticed(&notice);
+        let held = "rhizome_attention{kind=\"circuit\",pool=\"workers\"}";
+        assert!(
+            metrics.encode().contains(&format!("{held} 1")),
+            "{}",
+            metrics.encode()
+        );
+        notice.on = false;
+        metrics.noticed(&notice);
+        let text = metrics.encode();
+        assert!(text.contains(&format!("{held} 0")), "{text}");
+        assert!(
+            text.contains("rhizome_notices_total{kind=\"circuit\"} 1"),
+            "{text}"
+        );
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+}
