@@ -110,7 +110,8 @@ impl ProgramGate {
             .collect();
     }
 
-    /// Follows what was journaled: an operator's pause or its end.
+    /// Follows what was journaled: an operator's pause or its end, and the pauses that a
+    /// compacted journal begins with.
     pub fn follow(&self, record: &Record) {
         match record {
             Record::Wish {
@@ -121,6 +122,11 @@ impl ProgramGate {
                 wish: Wish::Resume { pool },
                 ..
             } => self.set_paused(pool.as_ref(), false),
+            Record::Snapshot { state } => {
+                for pool in &state.paused {
+                    self.set_paused(pool.as_ref(), true);
+                }
+            }
             _ => {}
         }
     }
@@ -397,8 +403,15 @@ mod tests {
         assert_eq!(held(&gate, &cordon("workers")), None);
         let mut state = State::default();
         state.paused.insert(Some(PoolName::new("workers")));
-        gate.restore(&state);
-        assert!(held(&gate, &cordon("workers")).is_some());
+        let restored = |restore: &dyn Fn(&ProgramGate)| {
+            gate.set_paused(None, false);
+            restore(&gate);
+            held(&gate, &cordon("workers")).is_some()
+        };
+        assert!(restored(&|gate| gate.follow(&Record::Snapshot {
+            state: Box::new(state.clone()),
+        })));
+        assert!(restored(&|gate| gate.restore(&state)));
         assert_eq!(held(&gate, &cordon("others")), None);
     }
 

@@ -7,8 +7,10 @@
 //! `corpus/`. What fuzzing finds goes into the corpus under a name that says what it was.
 
 mod connectors;
+mod program;
 
 pub use connectors::{alerts, decode, line_protocol};
+pub use program::{config, journal, policies};
 
 /// A target: its name, which is that of its corpus, and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -18,4 +20,7 @@ pub const TARGETS: &[Target] = &[
     ("decode", decode),
     ("line_protocol", line_protocol),
     ("alerts", alerts),
+    ("journal", journal),
+    ("config", config),
+    ("policies", policies),
 ];

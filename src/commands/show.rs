@@ -1,16 +1,18 @@
 //! How what the engine says looks on a terminal.
 
+mod story;
+
 use std::ffi::OsString;
 use std::fmt::Write;
 
-use rhizome_engine::decision::{Decision, Evidence, Refusal};
-use rhizome_engine::event::{Ready, Wish};
-use rhizome_engine::journal::Record;
-use rhizome_engine::remediation::OperationKind;
+use rhizome_engine::event::Ready;
 use rhizome_engine::status::{NodeStatus, RuleStatus, StoryLine};
 use rhizome_engine::time::{Timestamp, format_duration};
 
-use crate::api::{StatusReport, WhyReport, record_time};
+use crate::api::{StatusReport, WhyReport};
+
+pub(super) use story::record;
+use story::{decision, kind, refusal};
 
 /// Decisions and refusals that `status` shows; `why` shows more.
 const STORIES_SHOWN: usize = 5;
@@ -313,147 +315,6 @@ fn rule(out: &mut String, rule: &RuleStatus, style: Style) {
     line(out, &format!("  {}: {verdict}{hold}", rule.rule));
     for value in &rule.evidence.values {
         line(out, &format!("    {value}"));
-    }
-}
-
-/// A record of the journal on one line.
-pub(super) fn record(record: &Record) -> String {
-    let at = record_time(record)
-        .map(|at| format!("{at} "))
-        .unwrap_or_default();
-    let what = match record {
-        Record::Decision { decision: one } => return decision(one),
-        Record::Refusal { refusal: one } => return refusal(one),
-        Record::Epoch { epoch, version, .. } => format!("start {epoch} of rhizome {version}"),
-        Record::Snapshot { state } => format!(
-            "the state so far: start {}, {} operations under way, {} VMs of ours",
-            state.epoch,
-            state.operations.len(),
-            state.owned.len()
-        ),
-        Record::Operation { operation } => format!(
-            "{} {} of {}: step {}",
-            operation.id,
-            kind(operation.kind),
-            operation
-                .node()
-                .map_or_else(|| operation.pool.to_string(), ToString::to_string),
-            operation.step.as_str()
-        ),
-        Record::Intent { action, .. } => format!("{} {}", action.key, action.kind.name()),
-        Record::Outcome { key, result, .. } => match result {
-            Ok(_) => format!("{key} done"),
-            Err(failure) => format!("{key} failed: {}", plain(&failure.message)),
-        },
-        Record::Desired {
-            pool, size, origin, ..
-        } => format!("{pool} shall have {size} nodes ({origin})"),
-        Record::Cooldown { rule, pool, .. } => {
-            format!("{rule} acted on {pool}: its cooldown begins")
-        }
-        Record::Rung { node, rung, .. } => format!("{node}: rung {} of the ladder", rung.as_str()),
-        Record::Wish { who, why, wish, .. } => format!("{who} {}: {}", wished(wish), plain(why)),
-        Record::Brake {
-            brake, on, detail, ..
-        } => {
-            let does = if *on { "holds" } else { "lets go" };
-            format!("brake {} {does}: {}", brake_name(brake), plain(detail))
-        }
-        Record::Circuit {
-            pool, failures: 0, ..
-        } => format!("{pool}: the circuit is closed"),
-        Record::Circuit { pool, failures, .. } => format!("{pool}: {failures} failures in a row"),
-        Record::Policies { hash, .. } => format!("the policies {hash} run"),
-    };
-    format!("{at}{what}")
-}
-
-fn brake_name(brake: &rhizome_engine::journal::Brake) -> String {
-    use rhizome_engine::journal::Brake;
-    match brake {
-        Brake::Storm(pool) => format!("storm {pool}"),
-        Brake::Blind(source) => format!("blind {}", source.as_str()),
-        Brake::Inventory(source) => format!("inventory {}", source.as_str()),
-        Brake::Clock => "clock".to_owned(),
-    }
-}
-
-fn wished(wish: &Wish) -> String {
-    let scope = |pool: &Option<rhizome_engine::names::PoolName>| {
-        pool.as_ref()
-            .map_or_else(|| "everything".to_owned(), ToString::to_string)
-    };
-    match wish {
-        Wish::Pause { pool } => format!("paused {}", scope(pool)),
-        Wish::Resume { pool } => format!("resumed {}", scope(pool)),
-        Wish::Scale { pool, size } => format!("asked for {size} nodes in {pool}"),
-        Wish::Replace { node } => format!("asked to replace {node}"),
-        Wish::Cancel { operation } => format!("cancelled {operation}"),
-        Wish::Protect { node, on: true } => format!("protected {node}"),
-        Wish::Protect { node, on: false } => format!("took the protection off {node}"),
-        Wish::Maintenance { target, length } => {
-            use rhizome_engine::event::Target;
-            let name = match target {
-                Target::Node(name) => name.as_str(),
-                Target::Pool(name) => name.as_str(),
-            };
-            format!(
-                "asked to leave {name} alone for {}",
-                format_duration(*length)
-            )
-        }
-    }
-}
-
-fn decision(decision: &Decision) -> String {
-    let operation = decision
-        .operation
-        .map(|id| format!(" as {id}"))
-        .unwrap_or_default();
-    format!(
-        "{} {} in {}{operation}, by {}: {}{}",
-        decision.at,
-        decision.what,
-        decision.pool,
-        decision.origin,
-        plain(&decision.why),
-        seen(&decision.evidence)
-    )
-}
-
-fn refusal(refusal: &Refusal) -> String {
-    format!(
-        "{} refused to {} in {}, for {} ({}): {}{}",
-        refusal.at,
-        refusal.what,
-        refusal.pool,
-        refusal.origin,
-        refusal.reason,
-        plain(&refusal.detail),
-        seen(&refusal.evidence)
-    )
-}
-
-/// The values and witnesses of a decision, in brackets.
-fn seen(evidence: &Evidence) -> String {
-    let values = evidence.values.iter().map(ToString::to_string);
-    let witnesses = evidence
-        .witnesses
-        .iter()
-        .map(|witness| format!("witness {}", witness.as_str()));
-    let seen: Vec<_> = values.chain(witnesses).collect();
-    if seen.is_empty() {
-        String::new()
-    } else {
-        format!(" [{}]", seen.join(", "))
-    }
-}
-
-fn kind(kind: OperationKind) -> String {
-    match kind {
-        OperationKind::Add => "add".to_owned(),
-        OperationKind::Remove => "remove".to_owned(),
-        OperationKind::Heal(rung) => rung.as_str().to_owned(),
     }
 }
 
