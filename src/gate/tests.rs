@@ -1,0 +1,196 @@
+use rhizome_engine::action::{ActionKey, NodeRef, VmRef};
+use rhizome_engine::names::{NodeName, VmId};
+use rhizome_engine::time::{BoxFuture, Now, Timestamp};
+
+use super::*;
+
+/// A clock that is set by hand, in seconds.
+#[derive(Default)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now(&self) -> Now {
+        let second = self.0.load(Ordering::SeqCst);
+        Now {
+            wall: Timestamp(i64::try_from(second * 1000).unwrap()),
+            mono: Monotonic(second * 1000),
+        }
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+fn gate(dry: bool) -> (Arc<ProgramGate>, Arc<Hand>) {
+    let clock = Arc::new(Hand::default());
+    let gate = ProgramGate::new(clock.clone(), &Limits::default(), dry);
+    gate.set_journal_well(true);
+    (gate, clock)
+}
+
+fn action(pool: &str, operation: u64, kind: ActionKind) -> Action {
+    Action {
+        key: ActionKey {
+            operation: OperationId {
+                journal: 1,
+                number: operation,
+            },
+            sequence: 0,
+        },
+        epoch: 1,
+        pool: PoolName::new(pool),
+        expires: Timestamp(120_000),
+        timeout: Duration::from_secs(60),
+        kind,
+    }
+}
+
+fn cordon(pool: &str) -> Action {
+    let node = NodeRef {
+        name: NodeName::new("w-1"),
+        uid: "u".to_owned(),
+    };
+    action(pool, 1, ActionKind::Cordon { node })
+}
+
+fn delete(pool: &str, operation: u64) -> Action {
+    let vm = VmRef {
+        id: VmId::new("v"),
+        created: Timestamp(0),
+        operation: None,
+    };
+    let mut action = action(pool, operation, ActionKind::DeleteServer { vm });
+    action.expires = Timestamp(i64::MAX);
+    action
+}
+
+fn held(gate: &Arc<ProgramGate>, action: &Action) -> Option<String> {
+    let failure = gate.for_action().pass(action, "call").err()?;
+    assert_eq!(failure.kind, FailureKind::Gate);
+    Some(failure.message)
+}
+
+#[test]
+fn each_hold_holds_and_says_why() {
+    type Set = fn(&ProgramGate, &Hand);
+    let cases: [(&str, Set); 6] = [
+        ("the journal cannot be written", |gate, _| {
+            gate.set_journal_well(false);
+        }),
+        ("the program is stopping", |gate, _| gate.stop()),
+        ("everything is paused by an operator", |gate, _| {
+            gate.set_paused(None, true);
+        }),
+        ("the pool is paused by an operator", |gate, _| {
+            gate.set_paused(Some(&PoolName::new("workers")), true);
+        }),
+        ("its decision is too old", |_, clock| {
+            clock.0.store(121, Ordering::SeqCst);
+        }),
+        ("", |gate, _| {
+            gate.set_paused(Some(&PoolName::new("others")), true);
+        }),
+    ];
+    for (why, set) in cases {
+        let (gate, clock) = gate(false);
+        set(&gate, &clock);
+        let expected = (!why.is_empty()).then(|| format!("`call` was not sent: {why}"));
+        assert_eq!(held(&gate, &cordon("workers")), expected);
+        assert_eq!(gate.held(), u64::from(!why.is_empty()));
+    }
+    let (gate, _) = gate(true);
+    assert!(held(&gate, &cordon("workers")).is_some(), "a dry run");
+}
+
+#[test]
+fn a_gate_begins_closed_until_the_journal_is_known_to_be_well() {
+    let clock = Arc::new(Hand::default());
+    let gate = ProgramGate::new(clock, &Limits::default(), false);
+    assert!(held(&gate, &cordon("workers")).is_some());
+}
+
+#[test]
+fn an_action_that_began_in_time_goes_on_after_its_expiry_but_not_after_a_pause() {
+    let (gate, clock) = gate(false);
+    let drain = gate.for_action();
+    assert!(drain.pass(&cordon("workers"), "evict").is_ok());
+    clock.0.store(500, Ordering::SeqCst);
+    assert!(drain.pass(&cordon("workers"), "evict").is_ok());
+    gate.set_paused(None, true);
+    assert!(drain.pass(&cordon("workers"), "evict").is_err());
+}
+
+#[test]
+fn pauses_follow_the_journal_and_outlive_a_restart() {
+    let wish = |wish| Record::Wish {
+        at: Now::default(),
+        key: "k".to_owned(),
+        who: "w".to_owned(),
+        why: "y".to_owned(),
+        wish,
+    };
+    let (gate, _) = gate(false);
+    gate.follow(&wish(Wish::Pause { pool: None }));
+    gate.follow(&wish(Wish::Pause {
+        pool: Some(PoolName::new("workers")),
+    }));
+    assert!(held(&gate, &cordon("workers")).is_some());
+    gate.follow(&wish(Wish::Resume { pool: None }));
+    assert_eq!(held(&gate, &cordon("workers")), None);
+    let mut state = State::default();
+    state.paused.insert(Some(PoolName::new("workers")));
+    let restored = |restore: &dyn Fn(&ProgramGate)| {
+        gate.set_paused(None, false);
+        restore(&gate);
+        held(&gate, &cordon("workers")).is_some()
+    };
+    assert!(restored(&|gate| gate.follow(&Record::Snapshot {
+        state: Box::new(state.clone()),
+    })));
+    assert!(restored(&|gate| gate.restore(&state)));
+    assert_eq!(held(&gate, &cordon("others")), None);
+}
+
+#[test]
+fn removals_are_counted_per_pool_and_minute_and_over_all_in_ten_minutes() {
+    let (gate, clock) = gate(false);
+    assert_eq!(held(&gate, &delete("a", 1)), None);
+    assert_eq!(
+        held(&gate, &delete("a", 1)),
+        None,
+        "tried again: one removal"
+    );
+    assert!(
+        held(&gate, &delete("a", 2))
+            .unwrap()
+            .contains("this minute")
+    );
+    assert_eq!(held(&gate, &delete("b", 3)), None, "another pool");
+    for (second, operation) in [(60, 4), (120, 5), (180, 6)] {
+        clock.0.store(second, Ordering::SeqCst);
+        assert_eq!(held(&gate, &delete("a", operation)), None, "{second}");
+    }
+    clock.0.store(240, Ordering::SeqCst);
+    let sixth = held(&gate, &delete("a", 7)).unwrap();
+    assert!(sixth.contains("ten minutes"), "{sixth}");
+    clock.0.store(600, Ordering::SeqCst);
+    assert_eq!(held(&gate, &delete("a", 8)), None);
+}
+
+#[test]
+fn removals_of_the_run_before_count() {
+    let (gate, _) = gate(false);
+    let mut state = State::default();
+    for _ in 0..5 {
+        state
+            .removals
+            .push_back((PoolName::new("b"), Now::default()));
+    }
+    gate.restore(&state);
+    assert!(
+        held(&gate, &delete("a", 1))
+            .unwrap()
+            .contains("ten minutes")
+    );
+}
