@@ -10,4 +10,5 @@
 mod cli;
 mod config_files;
 mod corpus;
+mod operators;
 mod scenarios;
