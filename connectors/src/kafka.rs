@@ -42,36 +42,61 @@ use std::time::Duration;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rhizome_engine::event::Batch;
-use rhizome_engine::time::Clock;
+use rhizome_engine::event::{Batch, SourceName};
+use rhizome_engine::time::{Clock, Timestamp};
 
 pub use self::options::{KafkaOptions, KafkaSasl, KafkaTls, OptionsError, SaslMechanism};
 pub use self::stats::{KafkaFigures, KafkaStats};
+use crate::deadletter::{DeadLetters, Origin};
+use crate::decode::{BadReason, BadRecord, Decoder, Scope};
 use crate::delivery::{Acknowledge, Inlet, Position};
 
-/// Turns the payload of one record into records of a batch.
-///
-/// It pushes what it reads and returns `Ok`, or leaves the batch as it was and says why not.
-pub type Decode = Box<dyn FnMut(&[u8], &mut Batch) -> Result<(), String> + Send>;
+/// What becomes of records: read into a batch, or kept as bad.
+pub trait Records: Send {
+    /// Reads one record's payload (empty if it is null) into the batch. Returns how much of
+    /// it was bad; the batch holds the rest.
+    fn read(&mut self, payload: &[u8], batch: &mut Batch) -> usize;
 
-/// Keeps what could not be read.
-pub type Bury = Box<dyn FnMut(BadRecord<'_>) + Send>;
+    /// Keeps what was bad in the record read last.
+    fn keep(&mut self, at: Timestamp, origin: Origin, payload: &[u8]);
 
-/// A record, or a run of them, that was passed over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BadRecord<'a> {
-    /// The topic.
-    pub topic: &'a str,
-    /// The partition.
-    pub partition: i32,
-    /// Its offset, or the first of the run.
-    pub offset: i64,
-    /// How many offsets; more than one only for a batch that cannot be unpacked.
-    pub count: i64,
-    /// Why.
-    pub reason: &'a str,
-    /// The payload, if there is one to show.
-    pub payload: &'a [u8],
+    /// Keeps note of `count` offsets from `origin` on that cannot be unpacked.
+    fn passed_over(&mut self, at: Timestamp, origin: Origin, count: i64);
+}
+
+/// The decoder of all formats, and the dead letters.
+#[derive(Debug)]
+pub struct Decoding {
+    /// Reads.
+    pub decoder: Decoder,
+    /// Keeps.
+    pub dead_letters: DeadLetters,
+}
+
+impl Records for Decoding {
+    fn read(&mut self, payload: &[u8], batch: &mut Batch) -> usize {
+        self.decoder.decode(payload, batch);
+        self.decoder.bad_total()
+    }
+
+    fn keep(&mut self, at: Timestamp, origin: Origin, payload: &[u8]) {
+        for bad in self.decoder.bad() {
+            let origin = Some(origin.clone());
+            self.dead_letters
+                .note(at, SourceName::Kafka, origin, bad, payload);
+        }
+    }
+
+    fn passed_over(&mut self, at: Timestamp, origin: Origin, count: i64) {
+        let bad = BadRecord {
+            index: 0,
+            reason: BadReason::Unpackable,
+            scope: Scope::Record,
+            detail: format!("a batch of {count} offsets"),
+        };
+        self.dead_letters
+            .note(at, SourceName::Kafka, Some(origin), &bad, &[]);
+    }
 }
 
 /// Everything a connector is made of.
@@ -86,10 +111,8 @@ pub struct KafkaParts {
     pub clock: Arc<dyn Clock>,
     /// The way to the engine.
     pub inlet: Inlet,
-    /// How a payload is read.
-    pub decode: Decode,
-    /// Where goes what cannot be read.
-    pub bury: Bury,
+    /// What becomes of records.
+    pub records: Box<dyn Records>,
 }
 
 /// A running connector.

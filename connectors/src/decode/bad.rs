@@ -33,11 +33,13 @@ pub enum BadReason {
     OutOfRange,
     /// More samples in a record than are taken.
     TooManySamples,
+    /// A batch of records that the transport cannot unpack: damaged, or far too large.
+    Unpackable,
 }
 
 impl BadReason {
     /// Every reason there is, in the order of the enum.
-    pub const ALL: [BadReason; 14] = [
+    pub const ALL: [BadReason; 15] = [
         Self::Empty,
         Self::TooLarge,
         Self::TooDeep,
@@ -52,6 +54,7 @@ impl BadReason {
         Self::BadMetric,
         Self::OutOfRange,
         Self::TooManySamples,
+        Self::Unpackable,
     ];
 
     /// As it is written in metrics, dead letters and answers.
@@ -71,6 +74,7 @@ impl BadReason {
             Self::BadMetric => "bad_metric",
             Self::OutOfRange => "out_of_range",
             Self::TooManySamples => "too_many_samples",
+            Self::Unpackable => "unpackable",
         }
     }
 }

@@ -26,7 +26,8 @@ use super::partitions::{Acked as Verdict, Partition, Partitions};
 use super::poison::{Next, Poison};
 use super::report::Reporter;
 use super::stats::{KafkaStats, add};
-use super::{BadRecord, KafkaParts, KafkaStopped};
+use super::{KafkaParts, KafkaStopped};
+use crate::deadletter::Origin;
 use crate::delivery::{Ack, Acknowledge, Delivery, Position, SendError};
 
 /// Records in one read, and so in a batch. At 1,000 the cost of the read is spread thin (a
@@ -411,14 +412,12 @@ impl Reader {
                     "{count} records of {} [{}] from offset {from} on cannot be unpacked and were passed over",
                     name.0, name.1
                 );
-                (self.parts.bury)(BadRecord {
-                    topic: &name.0,
+                let origin = Origin {
+                    topic: Arc::clone(&name.0),
                     partition: name.1,
                     offset: from,
-                    count,
-                    reason: "the batch cannot be unpacked",
-                    payload: &[],
-                });
+                };
+                self.parts.records.passed_over(now.wall, origin, count);
                 self.reporter.note(text, now.mono);
                 self.seek(name, offset);
             }
@@ -438,20 +437,16 @@ fn decode(
         &stats.bytes,
         payload.map_or(0, |payload| i64::try_from(payload.len()).unwrap_or(0)),
     );
-    let read = match payload {
-        Some(payload) => (parts.decode)(payload, &mut filling.batch),
-        None => Err("null payload".to_owned()),
-    };
-    if let Err(reason) = read {
-        add(&stats.bad, 1);
-        (parts.bury)(BadRecord {
-            topic: &held.topic,
+    let payload = payload.unwrap_or_default();
+    let bad = parts.records.read(payload, &mut filling.batch);
+    if bad > 0 {
+        add(&stats.bad, i64::try_from(bad).unwrap_or(i64::MAX));
+        let origin = Origin {
+            topic: Arc::clone(&held.topic),
             partition: held.partition,
             offset: held.next - 1,
-            count: 1,
-            reason: &reason,
-            payload: payload.unwrap_or_default(),
-        });
+        };
+        parts.records.keep(filling.batch.arrival, origin, payload);
     }
 }
 

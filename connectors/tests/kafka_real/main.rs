@@ -20,6 +20,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rdkafka::producer::{BaseRecord, Producer};
+use rhizome_connectors::decode::Decoder;
+use rhizome_engine::event::Batch;
 use support::servers::{Collectd, kafka, kafka_alone};
 use support::{PATIENCE, Reader, options, producer, texts, write};
 
@@ -117,6 +119,12 @@ fn collectd_is_read_across_an_outage_of_the_broker() {
         text.contains("\"host\":\"collectd-1\"") && text.contains("\"plugin\":\"memory\"")
     });
     assert!(own, "what it measured itself");
+    let mut decoder = Decoder::default();
+    for text in reader.texts() {
+        let mut batch = Batch::default();
+        assert!(decoder.decode(text.as_bytes(), &mut batch) > 0, "{text}");
+        assert_eq!(decoder.bad(), [], "{text}");
+    }
     collectd.stop();
     reader.until_flowing();
     reader.stop().unwrap();

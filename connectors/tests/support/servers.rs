@@ -75,9 +75,7 @@ fn run_with(server: &str, script: &str, arguments: &[&str], settings: &[(&str, &
         "{} failed: {said}",
         path.display()
     );
-    // Not `eprintln`: the harness would keep that to itself, as the test passes.
-    let mut stderr = std::io::stderr();
-    writeln!(stderr, "LEFT OUT, nothing was tested: {said}").unwrap();
+    super::left_out(&said);
     false
 }
 
