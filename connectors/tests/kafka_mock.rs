@@ -177,6 +177,26 @@ fn a_broker_that_goes_away_is_told_at_once_and_so_is_its_return() {
     reader.stop().unwrap();
 }
 
+/// Fault B3: the others flow on, but the whole is not called flowing.
+#[test]
+fn b3_one_partition_without_a_leader_is_reported_and_holds_up_no_other() {
+    let (cluster, brokers) = cluster();
+    cluster.create_topic("metrics", 2, 1).unwrap();
+    cluster.partition_leader("metrics", 1, None).unwrap();
+    let mut reader = Reader::start(options(&brokers, &["metrics"], "g"));
+    reader.until("the other partition is read", |reader| {
+        reader.figures().partitions == 1
+    });
+    write(&producer(&brokers, &[]), "metrics", 0, &texts("a", 5));
+    reader.until_records(5);
+    assert!(reader.reports.iter().all(|report| !report.flowing));
+    cluster.partition_leader("metrics", 1, Some(1)).unwrap();
+    reader.until_flowing();
+    write(&producer(&brokers, &[]), "metrics", 1, &texts("b", 5));
+    reader.until_records(10);
+    reader.stop().unwrap();
+}
+
 #[test]
 fn settings_that_cannot_work_are_refused_before_anything_is_connected() {
     let mut bad = options("127.0.0.1:1", &["metrics"], "g");

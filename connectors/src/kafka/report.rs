@@ -171,3 +171,102 @@ impl Reporter {
         parts.join("; ")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::partitions::Plan;
+
+    fn at(mono: u64) -> Now {
+        Now {
+            mono: Monotonic(mono),
+            ..Now::default()
+        }
+    }
+
+    /// One partition that is read to its end.
+    fn at_end() -> Partitions {
+        let mut partitions = Partitions::default();
+        let plan = Plan {
+            start: 0,
+            live_from: 0,
+            committed: true,
+            skipped: 0,
+            surprise: None,
+        };
+        partitions.begin(&"t".into(), 0, &plan, None, at(0));
+        partitions.get("t", 0).unwrap().high = Some(0);
+        partitions
+    }
+
+    #[test]
+    fn it_flows_only_while_the_brokers_answer() {
+        let partitions = at_end();
+        let mut reporter = Reporter::default();
+        assert!(
+            !reporter.report(&partitions, at(0)).flowing,
+            "no answer yet"
+        );
+        reporter.answered(Monotonic(0), true);
+        assert!(reporter.report(&partitions, at(0)).flowing);
+        assert!(!reporter.report(&partitions, at(20_001)).flowing, "silence");
+        reporter.answered(Monotonic(30_000), true);
+        assert!(reporter.report(&partitions, at(30_000)).flowing);
+        reporter.error(RDKafkaErrorCode::AllBrokersDown, "gone", Monotonic(30_001));
+        let report = reporter.report(&partitions, at(30_001));
+        assert!(!report.flowing);
+        assert_eq!(report.trouble, "gone");
+        reporter.answered(Monotonic(30_002), true);
+        let report = reporter.report(&partitions, at(30_002));
+        assert!(report.flowing && report.trouble.is_empty());
+    }
+
+    #[test]
+    fn noise_alone_says_nothing_about_the_flow() {
+        let partitions = at_end();
+        let mut reporter = Reporter::default();
+        reporter.answered(Monotonic(0), true);
+        reporter.error(RDKafkaErrorCode::Resolve, "no such host", Monotonic(1));
+        assert!(reporter.report(&partitions, at(2)).flowing);
+    }
+
+    #[test]
+    fn an_error_that_comes_once_is_shown_while_nothing_is_assigned() {
+        let partitions = Partitions::default();
+        let mut reporter = Reporter::default();
+        let code = RDKafkaErrorCode::GroupAuthorizationFailed;
+        reporter.error(code, "no right to read the group", Monotonic(0));
+        reporter.answered(Monotonic(1), false);
+        let report = reporter.report(&partitions, at(1));
+        assert_eq!(report.trouble, "no right to read the group");
+        assert!(!report.flowing && !report.refilled);
+    }
+
+    #[test]
+    fn a_topic_that_cannot_be_read_stops_the_flow_and_is_named() {
+        let partitions = at_end();
+        let mut reporter = Reporter::default();
+        reporter.answered(Monotonic(0), true);
+        reporter.topics(BTreeMap::from([("late".into(), "unknown".into())]));
+        let report = reporter.report(&partitions, at(0));
+        assert!(!report.flowing);
+        assert_eq!(report.trouble, "topic `late`: unknown");
+    }
+
+    #[test]
+    fn a_report_is_due_when_it_changes_and_every_ten_seconds() {
+        let partitions = at_end();
+        let mut reporter = Reporter::default();
+        reporter.answered(Monotonic(0), true);
+        assert!(reporter.due(&partitions, at(0)).is_some());
+        assert!(reporter.due(&partitions, at(9_999)).is_none());
+        assert!(reporter.due(&partitions, at(10_000)).is_some());
+        reporter.note("50 records were deleted".into(), Monotonic(10_001));
+        reporter.note("50 records were deleted".into(), Monotonic(10_002));
+        let report = reporter.due(&partitions, at(10_002)).unwrap();
+        assert_eq!(report.trouble, "50 records were deleted");
+        reporter.answered(Monotonic(310_002), true);
+        let report = reporter.due(&partitions, at(310_002)).unwrap();
+        assert_eq!(report.trouble, "", "shown long enough");
+    }
+}

@@ -243,6 +243,36 @@ proptest! {
     }
 }
 
+#[test]
+fn what_was_read_before_a_partition_was_taken_away_is_not_read_or_decided_again() {
+    let mut partitions = Partitions::default();
+    held(&mut partitions, 0, 10, 20);
+    let left = partitions.get("t", 0).unwrap();
+    (left.next, left.stored, left.topic_id) = (80, 70, Some("id-1".into()));
+    let committed = |offset| Found {
+        committed: Some(offset),
+        ..found(10, 90)
+    };
+    let begin = |mut found: Found| {
+        found.recall(left);
+        let plan = plan(&found);
+        (plan.start, plan.live_from)
+    };
+    assert_eq!(begin(committed(60)), (70, 70), "our last commit was lost");
+    assert_eq!(begin(committed(85)), (80, 85), "another member went on");
+    let other = Found {
+        topic_id: Some("id-2".into()),
+        committed_topic_id: Some("id-1".into()),
+        ..committed(60)
+    };
+    assert_eq!(begin(other), (10, 90), "it is another topic");
+    let cut = Found {
+        high: 50,
+        ..committed(40)
+    };
+    assert_eq!(begin(cut), (10, 40), "it was cut off");
+}
+
 fn at(mono: u64) -> Now {
     Now {
         wall: Timestamp(1_000_000 + i64::try_from(mono).unwrap()),
