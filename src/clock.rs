@@ -13,6 +13,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rhizome_engine::time::{BoxFuture, Clock, Monotonic, Now, Timestamp};
 use tokio::time::Instant;
 
+/// Where the monotonic side of both begins: times before the start can then be told on it too,
+/// which is how what a journal holds of an earlier run is carried over.
+const MONOTONIC_START: Monotonic = Monotonic(1 << 40);
+
 /// The machine's clocks.
 #[derive(Debug, Clone)]
 pub struct RealClock {
@@ -62,7 +66,7 @@ impl Clock for RealClock {
     fn now(&self) -> Now {
         Now {
             wall: wall(),
-            mono: Monotonic(millis(self.base.elapsed())),
+            mono: MONOTONIC_START.plus(self.base.elapsed()),
         }
     }
 
@@ -76,7 +80,7 @@ impl Clock for ScaledClock {
         let passed = self.base.elapsed().saturating_mul(self.factor);
         Now {
             wall: self.wall.plus(passed),
-            mono: Monotonic(millis(passed)),
+            mono: MONOTONIC_START.plus(passed),
         }
     }
 
@@ -95,10 +99,6 @@ fn wall() -> Timestamp {
     Timestamp(i64::try_from(millis).unwrap_or(i64::MAX))
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +109,7 @@ mod tests {
         let (before, base) = (clock.now(), RealClock::new());
         clock.sleep(Duration::from_secs(20)).await;
         let after = clock.now();
-        let real = base.now().mono.since(Monotonic(0));
+        let real = base.now().mono.since(MONOTONIC_START);
         // The time that the machine itself took is on both clocks, so load changes nothing.
         assert!(after.mono.since(before.mono) >= Duration::from_secs(20));
         assert!(after.mono.since(before.mono) >= real * 900);

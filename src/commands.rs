@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod journal;
 mod orders;
+mod run;
 mod show;
 mod status;
 
@@ -36,6 +37,10 @@ pub struct Cli {
 /// What there is to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run: take in events, decide, and carry out what is decided.
+    Run(run::RunArgs),
+    /// Watch it all against stand-ins, in two minutes, with no server needed.
+    Demo(crate::demo::DemoArgs),
     /// Check policies: every error with its file, line and a caret.
     Check(check::CheckArgs),
     /// Check, explain or begin a configuration.
@@ -119,6 +124,8 @@ pub struct ConfigArg {
 /// Runs a command to its end.
 pub fn dispatch(command: Command, out: &Out) -> Exit {
     match command {
+        Command::Run(args) => run::run(&args, out),
+        Command::Demo(args) => run::demo(&args, out),
         Command::Check(args) => check::run(&args, out),
         Command::Config(command) => config::run(command, out),
         Command::Journal(command) => journal::run(&command, out),

@@ -10,7 +10,7 @@ use axum::http::HeaderValue;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::{ExposeSecret, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -72,7 +72,7 @@ impl Right {
 }
 
 /// Where a secret is: `{ file: /run/secrets/token }` or `{ env: RHIZOME_TOKEN }`.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretSource {
     /// In this file; white space at its end is not part of it.
@@ -126,14 +126,14 @@ impl AuthOptions {
     pub fn load(&self) -> Result<Credentials, AuthError> {
         let mut known = Vec::new();
         for BearerOptions { who, secret, may } in &self.bearer {
-            let secret = secret.load(who)?;
+            let secret = secret.load_long(who)?;
             known.push(Known {
                 who: Who::new(who, may),
                 hash: hash("bearer", secret.expose_secret()),
             });
         }
         for BasicOptions { user, secret, may } in &self.basic {
-            let secret = secret.load(user)?;
+            let secret = secret.load_long(user)?;
             let pair = SecretString::from(format!("{user}:{}", secret.expose_secret()));
             known.push(Known {
                 who: Who::new(user, may),
@@ -145,7 +145,8 @@ impl AuthOptions {
 }
 
 impl SecretSource {
-    fn load(&self, who: &str) -> Result<SecretString, AuthError> {
+    /// Reads it; white space at its end is cut off. `who` is for the error.
+    pub(crate) fn load(&self, who: &str) -> Result<SecretString, AuthError> {
         let who = who.to_owned();
         let secret = match self {
             Self::File(path) => {
@@ -160,11 +161,18 @@ impl SecretSource {
                 variable: variable.clone(),
             })?,
         };
-        let secret = secret.trim_end();
-        if secret.chars().count() < MIN_SECRET_LEN {
-            return Err(AuthError::Short { who });
+        Ok(SecretString::from(secret.trim_end().to_owned()))
+    }
+
+    /// The secret of somebody whom we are to believe: long enough that it cannot be guessed.
+    fn load_long(&self, who: &str) -> Result<SecretString, AuthError> {
+        let secret = self.load(who)?;
+        if secret.expose_secret().chars().count() < MIN_SECRET_LEN {
+            return Err(AuthError::Short {
+                who: who.to_owned(),
+            });
         }
-        Ok(SecretString::from(secret.to_owned()))
+        Ok(secret)
     }
 }
 

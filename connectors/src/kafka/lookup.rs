@@ -33,6 +33,13 @@ pub(super) type TopicIds = BTreeMap<String, Result<String, RDKafkaErrorCode>>;
 /// (100 ms) and a pause of its own; the end of the program waits for this.
 pub(super) const ANSWER_WAIT: Duration = Duration::from_secs(3);
 
+/// Looks without asking for topic ids after a cluster did not tell them: five minutes, at one
+/// look in two seconds.
+const MUTE_LOOKS: u32 = 150;
+
+/// How long such a cluster is waited for when it is asked once more.
+const MUTE_WAIT: Duration = Duration::from_millis(200);
+
 /// Timestamps with a meaning of their own in the protocol's ListOffsets.
 const EARLIEST: i64 = -2;
 const LATEST: i64 = -1;
@@ -187,8 +194,18 @@ impl Watch {
         let thread = std::thread::Builder::new()
             .name("kafka-watch".to_owned())
             .spawn(move || {
+                let mut mute: u32 = 0;
+                let mut wait = ANSWER_WAIT;
                 while let Ok(question) = asked.recv() {
-                    if answer.send(look(&consumer, &options, &question)).is_err() {
+                    let seen = look(&consumer, &options, &question, (mute == 0).then_some(wait));
+                    // A cluster that tells its ends and no ids (librdkafka's mock) would cost
+                    // each look the whole wait for them.
+                    (mute, wait) = match (&seen.ends, &seen.ids) {
+                        (Ok(_), None) if mute == 0 => (MUTE_LOOKS, MUTE_WAIT),
+                        (_, Some(_)) => (0, ANSWER_WAIT),
+                        _ => (mute.saturating_sub(1), wait),
+                    };
+                    if answer.send(seen).is_err() {
                         return;
                     }
                 }
@@ -235,7 +252,12 @@ impl Drop for Watch {
     }
 }
 
-fn look(consumer: &BaseConsumer<Context>, options: &KafkaOptions, question: &Question) -> Seen {
+fn look(
+    consumer: &BaseConsumer<Context>,
+    options: &KafkaOptions,
+    question: &Question,
+    ask_ids: Option<Duration>,
+) -> Seen {
     let (topics, names) = (options.topics.as_slice(), question.names.as_slice());
     let tls = options
         .tls
@@ -247,7 +269,7 @@ fn look(consumer: &BaseConsumer<Context>, options: &KafkaOptions, question: &Que
                 .iter()
                 .find_map(|broker| tls::refusal(broker, tls))
         });
-    let ids = batch::topic_ids(consumer, topics, ANSWER_WAIT);
+    let ids = ask_ids.and_then(|wait| batch::topic_ids(consumer, topics, wait));
     let ends = if names.is_empty() {
         // Nothing is assigned: that the cluster answers is all there is to know.
         match (

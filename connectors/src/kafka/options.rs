@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rdkafka::ClientConfig;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
+
+use crate::auth::{AuthError, SecretSource};
 
 /// Which records to read, and how to reach them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,8 +65,8 @@ pub struct KafkaSasl {
     pub mechanism: SaslMechanism,
     /// The user's name.
     pub user: String,
-    /// A file that holds the password and nothing else; a newline at its end is cut off.
-    pub password_file: PathBuf,
+    /// Where the password is.
+    pub password: SecretSource,
 }
 
 /// SASL mechanisms.
@@ -111,6 +113,9 @@ pub enum OptionsError {
     /// The password would cross the network as it is.
     #[error("`PLAIN` sends the password as it is: add `tls`, or use `SCRAM-SHA-512`")]
     PlainWithoutTls,
+    /// The password cannot be had.
+    #[error(transparent)]
+    Password(#[from] AuthError),
     /// A file that cannot be read.
     #[error("cannot read `{}`", path.display())]
     File {
@@ -285,13 +290,10 @@ impl KafkaOptions {
             if sasl.mechanism == SaslMechanism::Plain && self.tls.is_none() {
                 return Err(OptionsError::PlainWithoutTls);
             }
-            let password = SecretString::from(read(&sasl.password_file)?);
+            let password = sasl.password.load(&sasl.user)?;
             config.set("sasl.mechanism", sasl.mechanism.as_str());
             config.set("sasl.username", &sasl.user);
-            config.set(
-                "sasl.password",
-                password.expose_secret().trim_end_matches(['\r', '\n']),
-            );
+            config.set("sasl.password", password.expose_secret());
         }
         Ok(())
     }
@@ -408,7 +410,7 @@ mod tests {
                     o.sasl = Some(KafkaSasl {
                         mechanism: SaslMechanism::Plain,
                         user: "u".into(),
-                        password_file: "/nowhere/password".into(),
+                        password: SecretSource::File("/nowhere/password".into()),
                     });
                 },
                 "`PLAIN`",
@@ -437,7 +439,7 @@ mod tests {
         options.sasl = Some(KafkaSasl {
             mechanism: SaslMechanism::ScramSha512,
             user: "engine".into(),
-            password_file: file,
+            password: SecretSource::File(file),
         });
         let config = options.client_config().unwrap();
         assert_eq!(config.get("sasl.password"), Some("pa ss"));

@@ -1,5 +1,6 @@
 //! TLS, SASL and access lists: what is refused is said in words that help.
 
+use rhizome_connectors::auth::SecretSource;
 use rhizome_connectors::kafka::{KafkaOptions, KafkaSasl, KafkaTls, SaslMechanism};
 
 use crate::support::servers::{Kafka, kafka};
@@ -17,7 +18,7 @@ fn sasl(kafka: &Kafka, user: &str, password: &str) -> Option<KafkaSasl> {
     Some(KafkaSasl {
         mechanism: SaslMechanism::ScramSha512,
         user: user.to_owned(),
-        password_file: kafka.get(password).into(),
+        password: SecretSource::File(kafka.get(password).into()),
     })
 }
 

@@ -1,0 +1,236 @@
+//! Where input comes in: Kafka, the collector, alerts, and the API beside them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rhizome_connectors::Inlet;
+use rhizome_connectors::alerts::Alerts;
+use rhizome_connectors::auth::{
+    AuthOptions, BasicOptions, BearerOptions, Right as MayDo, SecretSource,
+};
+use rhizome_connectors::deadletter::{DeadLetterOptions, DeadLetters};
+use rhizome_connectors::decode::{DecodeOptions, Decoder};
+use rhizome_connectors::http::Collector;
+use rhizome_connectors::kafka::{
+    Decoding, KafkaConnector, KafkaOptions, KafkaParts, KafkaSasl, KafkaStartError, KafkaTls,
+    SaslMechanism,
+};
+use rhizome_connectors::listen::{ListenError, ListenOptions, Listener, TlsOptions};
+use rhizome_engine::names::PoolName;
+use rhizome_engine::time::Clock;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::error;
+
+use crate::api::{self, Api};
+use crate::config::{KafkaConfig, Loaded, Mechanism, Right, Secret, SecretError, Without};
+use crate::gate::ProgramGate;
+use crate::handle::EngineHandle;
+use crate::metrics::Metrics;
+use crate::policies::Policies;
+
+/// Bytes of the dead-letter file before it is put aside. Two are kept.
+const DEAD_LETTER_BYTES: u64 = 16 << 20;
+
+/// Why input cannot be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    /// Kafka.
+    #[error(transparent)]
+    Kafka(#[from] KafkaStartError),
+    /// The listener.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A secret cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The dead letters.
+    #[error("the dead-letter file `{}` cannot be written", path.display())]
+    DeadLetters {
+        /// It.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What the inputs are made of.
+pub(super) struct Parts<'a> {
+    pub(super) loaded: &'a Loaded,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) inlet: Inlet,
+    pub(super) positions: BTreeMap<(String, i32), i64>,
+    pub(super) refill: Duration,
+    pub(super) state: PathBuf,
+    pub(super) handle: EngineHandle,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) policies: Arc<Policies>,
+    pub(super) gate: Arc<ProgramGate>,
+    pub(super) dry_run: bool,
+    pub(super) stop: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+/// The inputs, open.
+pub(super) struct Inputs {
+    address: SocketAddr,
+    api: Api,
+    kafka: Option<KafkaConnector>,
+}
+
+impl Inputs {
+    pub(super) async fn start(parts: Parts<'_>) -> Result<Self, InputsError> {
+        let path = parts.state.join("dead-letters.jsonl");
+        let letters = DeadLetterOptions {
+            path: path.clone(),
+            max_bytes: DEAD_LETTER_BYTES,
+        };
+        let (letters, _) = DeadLetters::start(letters)
+            .map_err(|source| InputsError::DeadLetters { path, source })?;
+        let listener = Listener::bind(listen_options(parts.loaded)).await?;
+        let address = listener
+            .address()
+            .unwrap_or(parts.loaded.config.listen.address.0);
+        let collector = Collector::new(
+            parts.inlet.clone(),
+            Arc::clone(&parts.clock),
+            DecodeOptions::default(),
+            letters.clone(),
+        );
+        let alerts = Alerts::new(parts.inlet.clone(), Arc::clone(&parts.clock));
+        let pools = parts.loaded.config.pools.keys().map(PoolName::new);
+        let api = Api::new(api::Parts {
+            engine: parts.handle,
+            gate: parts.gate,
+            policies: parts.policies,
+            metrics: parts.metrics,
+            clock: Arc::clone(&parts.clock),
+            pools: pools.collect(),
+            state: parts.state,
+            dry_run: parts.dry_run,
+        });
+        let router = collector
+            .router()
+            .merge(alerts.router())
+            .merge(api.router());
+        parts
+            .tasks
+            .spawn(listener.serve(router, parts.stop.clone()));
+        let kafka = match &parts.loaded.config.kafka {
+            Some(config) => Some(KafkaConnector::start(KafkaParts {
+                options: kafka_options(config, parts.loaded),
+                refill: parts.refill,
+                snapshot: parts.positions,
+                clock: parts.clock,
+                inlet: parts.inlet,
+                records: Box::new(Decoding {
+                    decoder: Decoder::new(DecodeOptions::default()),
+                    dead_letters: letters,
+                }),
+            })?),
+            None => {
+                let stop = parts.stop.clone();
+                parts
+                    .tasks
+                    .spawn(async move { collector.keep_reporting(stop).await });
+                None
+            }
+        };
+        Ok(Self {
+            address,
+            api,
+            kafka,
+        })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// From now on `/readyz` says no.
+    pub(super) fn close(&self) {
+        self.api.stop();
+    }
+
+    pub(super) async fn stop(self) {
+        let Some(kafka) = self.kafka else { return };
+        match tokio::task::spawn_blocking(move || kafka.stop()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(stopped)) => error!(error = %stopped, "Kafka had stopped before"),
+            Err(panicked) => error!(error = %panicked, "the Kafka thread had panicked"),
+        }
+    }
+}
+
+fn listen_options(loaded: &Loaded) -> ListenOptions {
+    let config = &loaded.config.listen;
+    let bearer = config.tokens.iter().map(|token| BearerOptions {
+        who: token.name.clone(),
+        secret: source(&token.token, loaded),
+        may: token.may.iter().map(may).collect(),
+    });
+    let basic = config.users.iter().map(|user| BasicOptions {
+        user: user.name.clone(),
+        secret: source(&user.password, loaded),
+        may: user.may.iter().map(may).collect(),
+    });
+    ListenOptions {
+        address: config.address.0,
+        tls: config.tls.as_ref().map(|tls| TlsOptions {
+            certificate: loaded.folder.join(&tls.cert),
+            key: loaded.folder.join(&tls.key),
+        }),
+        auth: AuthOptions {
+            bearer: bearer.collect(),
+            basic: basic.collect(),
+        },
+        without_tls: config.without.contains(&Without::Tls),
+        without_auth: config.without.contains(&Without::Authentication),
+        ..ListenOptions::default()
+    }
+}
+
+fn source(secret: &Secret, loaded: &Loaded) -> SecretSource {
+    match secret {
+        Secret::File(path) => SecretSource::File(loaded.folder.join(path)),
+        Secret::Env(name) => SecretSource::Env(name.clone()),
+    }
+}
+
+fn may(right: &Right) -> MayDo {
+    match right {
+        Right::Ingest => MayDo::Ingest,
+        Right::Read => MayDo::Read,
+        Right::Operate => MayDo::Operate,
+    }
+}
+
+fn kafka_options(config: &KafkaConfig, loaded: &Loaded) -> KafkaOptions {
+    let path = |path: &Option<PathBuf>| path.as_ref().map(|path| loaded.folder.join(path));
+    let sasl = config.sasl.as_ref().map(|sasl| KafkaSasl {
+        mechanism: match sasl.mechanism {
+            Mechanism::Plain => SaslMechanism::Plain,
+            Mechanism::ScramSha256 => SaslMechanism::ScramSha256,
+            Mechanism::ScramSha512 => SaslMechanism::ScramSha512,
+        },
+        user: sasl.user.clone(),
+        password: source(&sasl.password, loaded),
+    });
+    KafkaOptions {
+        brokers: config.brokers.clone(),
+        topics: config.topics.clone(),
+        group: config.group.clone(),
+        tls: config.tls.as_ref().map(|tls| KafkaTls {
+            ca: path(&tls.ca),
+            cert: path(&tls.cert),
+            key: path(&tls.key),
+        }),
+        sasl,
+        receive_max_bytes: config.receive_max_bytes,
+        librdkafka: config.librdkafka.clone(),
+    }
+}

@@ -1,0 +1,203 @@
+//! Cloud and cluster from the configuration: the executors, and the webhook's address.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rhizome_actions::kubernetes::{Access, Kubernetes, KubernetesOptions};
+use rhizome_actions::openstack::{
+    Credentials, Interface as Endpoint, Machine, Openstack, OpenstackOptions,
+};
+use rhizome_actions::{
+    DryRun, Executor, Gate, JoinOptions, KUBEADM_JOIN, Seen, Services, SetupError, TokenVault,
+    UserData,
+};
+use rhizome_engine::action::{Action, ActionResult, Failure, FailureKind};
+use rhizome_engine::event::Observation;
+use rhizome_engine::names::PoolName;
+use rhizome_engine::time::Clock;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Interface, Loaded, PoolConfig, SecretError};
+use crate::notify::Webhook;
+
+/// Why cloud or cluster cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ServicesError {
+    /// A secret cannot be had.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// A client cannot be set up.
+    #[error(transparent)]
+    Setup(#[from] SetupError),
+    /// A template cannot be read.
+    #[error("the user data of the pool `{pool}` cannot be read from `{}`", path.display())]
+    Template {
+        /// The pool.
+        pool: String,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Neither way to sign in is configured.
+    #[error("`openstack` needs `application_credential` or `password`")]
+    NoCredentials,
+}
+
+/// The one executor that the program acts and looks by.
+pub(super) async fn executor(
+    loaded: &Loaded,
+    dry_run: bool,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Executor>, ServicesError> {
+    let vault = Arc::new(TokenVault::new());
+    let options = openstack(loaded)?;
+    let cloud = Openstack::new(options, Arc::clone(clock), Arc::clone(&vault))?;
+    let cluster: Arc<dyn Executor> = match kubernetes(loaded) {
+        Some(options) => {
+            Arc::new(Kubernetes::new(options, Arc::clone(clock), Arc::clone(&vault)).await?)
+        }
+        None => Arc::new(NoCluster),
+    };
+    let services: Arc<dyn Executor> = Arc::new(Services::new(Arc::new(cloud), cluster));
+    Ok(if dry_run {
+        Arc::new(DryRun::new(services))
+    } else {
+        services
+    })
+}
+
+/// Where notifications go, if anywhere.
+pub(super) fn webhook(loaded: &Loaded) -> Result<Option<Webhook>, ServicesError> {
+    let Some(config) = &loaded.config.notifications else {
+        return Ok(None);
+    };
+    let token = match &config.token {
+        Some(token) => Some(token.read(&loaded.folder)?),
+        None => None,
+    };
+    Ok(Some(Webhook {
+        url: config.webhook.0.clone(),
+        token,
+    }))
+}
+
+fn openstack(loaded: &Loaded) -> Result<OpenstackOptions, ServicesError> {
+    let config = &loaded.config.openstack;
+    let credentials = if let Some(credential) = &config.application_credential {
+        Credentials::ApplicationCredential {
+            id: credential.id.clone(),
+            secret: credential.secret.read(&loaded.folder)?,
+        }
+    } else if let Some(password) = &config.password {
+        Credentials::Password {
+            username: password.user.clone(),
+            user_domain: password.user_domain.clone(),
+            password: password.password.read(&loaded.folder)?,
+            project: password.project.clone(),
+            project_domain: password.project_domain.clone(),
+        }
+    } else {
+        return Err(ServicesError::NoCredentials);
+    };
+    let mut machines = std::collections::BTreeMap::new();
+    for (name, pool) in &loaded.config.pools {
+        machines.insert(PoolName::new(name), machine(loaded, name, pool)?);
+    }
+    Ok(OpenstackOptions {
+        auth_url: config.auth_url.0.clone(),
+        credentials,
+        region: config.region.clone(),
+        interface: match config.interface {
+            Interface::Public => Endpoint::Public,
+            Interface::Internal => Endpoint::Internal,
+            Interface::Admin => Endpoint::Admin,
+        },
+        ca_file: config.ca.as_ref().map(|path| loaded.folder.join(path)),
+        cluster: loaded.config.cluster.clone(),
+        poll: config.poll.0,
+        machines,
+    })
+}
+
+fn machine(loaded: &Loaded, name: &str, pool: &PoolConfig) -> Result<Machine, ServicesError> {
+    let join = loaded
+        .config
+        .kubernetes
+        .as_ref()
+        .and_then(|kubernetes| kubernetes.join.as_ref())
+        .map(|join| JoinOptions {
+            endpoint: join.endpoint.clone(),
+            ca_cert_hashes: join.ca_cert_hashes.clone(),
+        })
+        .unwrap_or_default();
+    let template = match &pool.user_data {
+        Some(path) => {
+            let path = loaded.folder.join(path);
+            let text =
+                std::fs::read_to_string(&path).map_err(|source| ServicesError::Template {
+                    pool: name.to_owned(),
+                    path,
+                    source,
+                })?;
+            Some(text)
+        }
+        None => pool.kubernetes.then(|| KUBEADM_JOIN.to_owned()),
+    };
+    let user_data = match template {
+        Some(template) => {
+            let user_data =
+                UserData::new(template, join, pool.kubernetes).map_err(SetupError::from)?;
+            Some(Arc::new(user_data))
+        }
+        None => None,
+    };
+    Ok(Machine {
+        image: pool.image.clone(),
+        flavor: pool.flavor.clone(),
+        networks: pool.networks.clone(),
+        security_groups: pool.security_groups.clone(),
+        key_name: pool.key_name.clone(),
+        availability_zone: pool.availability_zone.clone(),
+        user_data,
+    })
+}
+
+fn kubernetes(loaded: &Loaded) -> Option<KubernetesOptions> {
+    let config = loaded.config.kubernetes.as_ref()?;
+    let access = match &config.kubeconfig {
+        Some(path) => Access::Kubeconfig {
+            path: loaded.folder.join(path),
+            context: config.context.clone(),
+        },
+        None => Access::InCluster,
+    };
+    Some(KubernetesOptions {
+        access,
+        evict_unmanaged: false,
+        evict_local_storage: false,
+    })
+}
+
+/// In place of a cluster where no pool has one.
+struct NoCluster;
+
+#[async_trait]
+impl Executor for NoCluster {
+    async fn execute(&self, action: &Action, _: Arc<dyn Gate>) -> ActionResult {
+        let what = format!(
+            "`{}` needs a cluster, and none is configured",
+            action.kind.name()
+        );
+        Err(Failure::new(FailureKind::Refused, what))
+    }
+
+    async fn observe(&self) -> Result<Vec<Observation>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn watch(&self, _: mpsc::Sender<Seen>, _: CancellationToken) {}
+}
