@@ -4,7 +4,7 @@
 //! the rules know it; names are looked up once per record in a map that is never iterated.
 //! Nothing is decided here. The walk goes on in `window.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
@@ -20,12 +20,17 @@ mod inventory;
 
 pub use inventory::Inventory;
 
+use inventory::Listing;
+
 /// A pool's place in the engine's vectors: its rank by name in the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PoolSlot(pub u16);
 
 /// Most names without a place in the inventory that are kept for `status` to show.
 const UNKNOWN_NAMES_KEPT: usize = 32;
+
+/// An agent heard this lately runs: three intervals of ten seconds.
+const HEARD_LATELY: Duration = Duration::from_secs(30);
 
 /// Node annotations that protect a node, as users of other autoscalers set them.
 const PROTECTING_ANNOTATIONS: [&str; 2] = [
@@ -183,7 +188,9 @@ pub struct Cluster {
     slots: hashbrown::HashMap<NodeName, NodeSlot, FixedState>,
     members: Vec<Option<Member>>,
     pool_members: Vec<Vec<NodeSlot>>,
-    vms: BTreeMap<VmId, NodeSlot>,
+    vms: BTreeMap<VmId, (NodeSlot, Server)>,
+    /// VMs that the journal knows as ours, until the first listing that is believed.
+    expected: BTreeSet<VmId>,
     unschedulable: Vec<PodView>,
     requests: BTreeMap<NodeName, Requests>,
     pods_seen: bool,
@@ -240,6 +247,7 @@ impl Cluster {
             slots: hashbrown::HashMap::with_hasher(FixedState::default()),
             members: Vec::new(),
             vms: BTreeMap::new(),
+            expected: BTreeSet::new(),
             unschedulable: Vec::new(),
             requests: BTreeMap::new(),
             pods_seen: false,
@@ -265,9 +273,27 @@ impl Cluster {
         self.member(self.slot(name)?)
     }
 
-    /// The member that has this VM.
-    pub fn find_vm(&self, vm: &VmId) -> Option<&Member> {
-        self.member(*self.vms.get(vm)?)
+    /// The VM of this id. Two of one name are two VMs.
+    pub fn server(&self, vm: &VmId) -> Option<&Server> {
+        self.vms.get(vm).map(|(_, server)| server)
+    }
+
+    /// VMs of the pool beyond one for each name: the twins that a creation of unknown outcome
+    /// can leave, until they are deleted.
+    pub fn twins(&self, pool: PoolSlot) -> usize {
+        let second = |(slot, server): &&(NodeSlot, Server)| {
+            self.member(*slot).is_some_and(|member| {
+                let shown = member.server.as_ref().map(|shown| &shown.id);
+                member.pool == Some(pool) && shown != Some(&server.id)
+            })
+        };
+        self.vms.values().filter(second).count()
+    }
+
+    /// The VMs that must be there by the journal. Before the first listing: one that lacks
+    /// many of them is partial, just as a later one would be (I13).
+    pub fn expect(&mut self, vms: impl IntoIterator<Item = VmId>) {
+        self.expected.extend(vms);
     }
 
     /// All members, in slot order.
@@ -353,13 +379,12 @@ impl Cluster {
     /// Takes in what was observed. `slots` gives a slot to each name that comes and takes it
     /// back from each that goes.
     ///
-    /// `removed` is how many VMs or nodes we took away ourselves since the last listing, which
-    /// a shrunken list is therefore allowed to lack.
+    /// `leaving` are the VMs that operations are deleting, which a list may lack.
     pub fn observe(
         &mut self,
         now: Now,
         observation: Observation,
-        removed: usize,
+        leaving: &BTreeSet<VmId>,
         slots: &mut Slots<'_>,
     ) {
         match observation {
@@ -367,10 +392,10 @@ impl Cluster {
                 at: _,
                 complete,
                 servers,
-            } => self.list_servers(now, complete, servers, removed, slots),
+            } => self.list_servers(now, complete, servers, leaving, slots),
             Observation::Server(server) => self.put_server(now, server, slots),
             Observation::ServerGone(id) => self.drop_server(&id, slots),
-            Observation::Nodes { at: _, nodes } => self.list_nodes(now, nodes, removed, slots),
+            Observation::Nodes { at: _, nodes } => self.list_nodes(now, nodes, slots),
             Observation::Node(node) => self.put_node(now, node, slots),
             Observation::NodeGone { name, uid } => {
                 let same = |node: &Node| node.uid == uid;
@@ -402,17 +427,31 @@ impl Cluster {
         now: Now,
         complete: bool,
         servers: Vec<ServerView>,
-        removed: usize,
+        leaving: &BTreeSet<VmId>,
         slots: &mut Slots<'_>,
     ) {
-        let ids: std::collections::BTreeSet<_> =
-            servers.iter().map(|server| server.id.clone()).collect();
-        let known = self.vms.len();
+        let ids: BTreeSet<_> = servers.iter().map(|server| server.id.clone()).collect();
+        let known: BTreeSet<_> = self
+            .vms
+            .keys()
+            .chain(&self.expected)
+            .filter(|id| !leaving.contains(*id))
+            .cloned()
+            .collect();
+        let missing: BTreeSet<_> = known.difference(&ids).cloned().collect();
         for server in servers {
             self.put_server(now, server, slots);
         }
+        let listing = Listing {
+            complete,
+            listed: ids.len(),
+            known: known.len(),
+            missing: missing.len(),
+            contradicted: self.shows_life(now, &missing, slots.windows),
+        };
         // Not in a list is gone only if the list is whole and has not shrunk without our doing.
-        if self.servers.seen(now, complete, known, ids.len(), removed) {
+        if self.servers.seen(now, &listing) {
+            self.expected.clear();
             let gone: Vec<_> = self
                 .vms
                 .keys()
@@ -425,15 +464,23 @@ impl Cluster {
         }
     }
 
-    fn list_nodes(
-        &mut self,
-        now: Now,
-        nodes: Vec<NodeView>,
-        removed: usize,
-        slots: &mut Slots<'_>,
-    ) {
-        let names: std::collections::BTreeSet<_> =
-            nodes.iter().map(|node| node.name.clone()).collect();
+    /// Whether anything else shows that one of these VMs runs: its node is Ready, or its agent
+    /// was heard just now. This is the second source that I13 asks for.
+    fn shows_life(&self, now: Now, vms: &BTreeSet<VmId>, windows: &Windows) -> bool {
+        if vms.is_empty() {
+            return false;
+        }
+        self.members().any(|(slot, member)| {
+            let shown = member.server.as_ref().map(|server| &server.id);
+            let told = member.node.as_ref().and_then(|node| node.vm.as_ref());
+            let missing = shown.or(told).is_some_and(|vm| vms.contains(vm));
+            let heard = windows.last_heard(slot).unwrap_or_default();
+            missing && (member.is_ready() || now.wall.since(heard) < HEARD_LATELY)
+        })
+    }
+
+    fn list_nodes(&mut self, now: Now, nodes: Vec<NodeView>, slots: &mut Slots<'_>) {
+        let names: BTreeSet<_> = nodes.iter().map(|node| node.name.clone()).collect();
         let listed: Vec<_> = self
             .members()
             .filter(|(_, member)| member.node.is_some())
@@ -442,10 +489,16 @@ impl Cluster {
         for node in nodes {
             self.put_node(now, node, slots);
         }
-        if self
-            .nodes
-            .seen(now, true, listed.len(), names.len(), removed)
-        {
+        let missing = listed.iter().filter(|name| !names.contains(*name)).count();
+        let listing = Listing {
+            complete: true,
+            listed: names.len(),
+            known: listed.len(),
+            missing,
+            // The cluster is the only one who knows which nodes it has.
+            contradicted: false,
+        };
+        if self.nodes.seen(now, &listing) {
             for name in listed.iter().filter(|name| !names.contains(*name)) {
                 self.drop_node(name, slots);
             }
@@ -467,12 +520,23 @@ impl Cluster {
         };
         // A VM that was renamed keeps its slot: the id decides.
         let slot = match self.vms.get(&view.id) {
-            Some(slot) => *slot,
+            Some((slot, _)) => *slot,
             None => self.join(now, name, slots),
         };
-        self.vms.insert(view.id, slot);
+        self.vms.insert(view.id, (slot, server.clone()));
         if let Some(member) = self.at_mut(slot) {
-            member.server = Some(server);
+            let told = member.node.as_ref().and_then(|node| node.vm.as_ref());
+            let shown = member.server.as_ref();
+            // Of two VMs under one name the one that the node runs on is shown, else the older.
+            let other = shown.is_some_and(|shown| {
+                shown.id != server.id
+                    && told != Some(&server.id)
+                    && (told == Some(&shown.id)
+                        || (shown.created, &shown.id) < (server.created, &server.id))
+            });
+            if !other {
+                member.server = Some(server);
+            }
         }
         if marked {
             self.place(slot, pool);
@@ -506,9 +570,13 @@ impl Cluster {
     }
 
     fn drop_server(&mut self, id: &VmId, slots: &mut Slots<'_>) {
-        if let Some(slot) = self.vms.remove(id) {
-            if let Some(member) = self.at_mut(slot) {
-                member.server = None;
+        if let Some((slot, _)) = self.vms.remove(id) {
+            let twin = self.vms.values().find(|(other, _)| *other == slot);
+            let twin = twin.map(|(_, server)| server.clone());
+            if let Some(member) = self.at_mut(slot)
+                && member.server.as_ref().is_some_and(|shown| shown.id == *id)
+            {
+                member.server = twin;
             }
             self.leave_if_empty(slot, slots);
         }
@@ -592,3 +660,6 @@ impl Cluster {
         self.at_mut(slot)
     }
 }
+
+#[cfg(test)]
+mod tests;

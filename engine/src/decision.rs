@@ -246,8 +246,6 @@ reasons! {
     LadderWait = "ladder_wait",
     /// Every rung of the ladder was tried.
     LadderExhausted = "ladder_exhausted",
-    /// The proposal makes no sense: a size that is no number, a rung that a plain VM lacks.
-    Invalid = "invalid",
 }
 
 impl fmt::Display for Reason {

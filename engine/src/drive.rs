@@ -204,6 +204,10 @@ impl Engine {
                 }
                 Next::Act { kind, timeout } => {
                     let operation = operation.clone();
+                    if let Some(why) = self.forbidden(now, &operation) {
+                        self.call_off(now, &operation, &why);
+                        continue;
+                    }
                     if self.is_too_old(now, &operation) {
                         self.call_off(now, &operation, "not begun before the decision expired");
                         continue;
@@ -280,6 +284,22 @@ impl Engine {
             return false;
         };
         self.guard(now).sight_of(settings).is_ok()
+    }
+
+    /// A word that came after the decision: a node that an operator protects or takes into
+    /// maintenance meanwhile is let go, as long as its VM still is there.
+    fn forbidden(&self, now: Now, operation: &Operation) -> Option<String> {
+        let old = operation.old.as_ref()?;
+        if operation.phase != Phase::Doing || operation.committed {
+            return None;
+        }
+        let node = &old.node;
+        if self.guard(now).is_protected(node) {
+            return Some(format!("{node} is protected meanwhile"));
+        }
+        let target = crate::event::Target::Node(node.clone());
+        let end = self.state.maintenance.get(&target)?;
+        (*end > now.wall).then(|| format!("{node} is in maintenance meanwhile"))
     }
 
     fn call_off(&mut self, now: Now, operation: &Operation, why: &str) {
@@ -364,7 +384,6 @@ impl Engine {
         let name = over.node().map(ToString::to_string).unwrap_or_default();
         let id = over.id;
         if over.committed && *ending == Ending::Done {
-            self.removed = self.removed.saturating_add(1);
             self.forget(now, &over);
         }
         self.emit(Record::Operation {
@@ -445,6 +464,21 @@ impl Engine {
         }
     }
 
+    /// VMs that operations have deleted or are deleting: a listing may lack them.
+    pub(crate) fn leaving(&self) -> std::collections::BTreeSet<VmId> {
+        let going = |operation: &Operation| {
+            let old = operation.old.as_ref().filter(|_| operation.committed);
+            let undoing = operation.phase != Phase::Doing && operation.creates_vm();
+            let new = operation.new.as_ref().filter(|_| undoing);
+            let machines = old.into_iter().chain(new);
+            let vms: Vec<_> = machines.filter_map(|machine| machine.vm.clone()).collect();
+            let twins = operation.twins.iter().map(|twin| twin.id.clone());
+            let twins: Vec<_> = twins.chain(operation.dropped.iter().cloned()).collect();
+            vms.into_iter().chain(twins)
+        };
+        self.state.operations.values().flat_map(going).collect()
+    }
+
     /// VMs that are being made and are not listed yet, by pool.
     pub(crate) fn count_in_flight(&mut self) {
         let mut counts = vec![0u32; self.world.in_flight.len()];
@@ -495,10 +529,7 @@ struct Eyes<'a> {
 impl Seen for Eyes<'_> {
     fn server(&self, id: &VmId) -> Sight<Server> {
         let cluster = &self.engine.world.cluster;
-        match cluster
-            .find_vm(id)
-            .and_then(|member| member.server.as_ref())
-        {
+        match cluster.server(id) {
             Some(server) => Sight::There(server.clone()),
             None => gone(cluster.servers().read()),
         }

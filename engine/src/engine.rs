@@ -13,14 +13,14 @@ use crate::decision::{Decision, Proposal, Reason, Refusal};
 use crate::event::{Batch, Input, Observation};
 use crate::guard::{Brakes, Refused};
 use crate::join::{Joined, Joins};
-use crate::journal::{Record, State};
+use crate::journal::{Brake, Record, State};
 use crate::names::{NodeName, PoolName};
 use crate::notice::{Notice, NoticeKind};
 use crate::planner::Needs;
 use crate::policy::{PolicyError, PolicySet};
 use crate::rules::{Deadline, Rules, Watch};
 use crate::settings::{PoolSettings, Settings};
-use crate::signals::Sight;
+use crate::signals::{Calm, Sight};
 use crate::time::{Monotonic, Now};
 use crate::window::{NodeSlot, SnapshotError, Windows};
 
@@ -95,6 +95,7 @@ pub(crate) struct World {
     pub(crate) cluster: Cluster,
     pub(crate) windows: Windows,
     pub(crate) brakes: Brakes,
+    pub(crate) calm: Calm,
     pub(crate) in_flight: Vec<u32>,
 }
 
@@ -106,6 +107,7 @@ impl World {
             windows: &self.windows,
             settings: &self.settings,
             flowing_since: self.brakes.flowing_since(&self.settings),
+            calm: &self.calm,
             in_flight: &self.in_flight,
         }
     }
@@ -122,7 +124,7 @@ pub struct Engine {
     pub(crate) out: Output,
     pub(crate) recent: VecDeque<Story>,
     pub(crate) counters: Counters,
-    pub(crate) removed: usize,
+    pub(crate) answered: VecDeque<(String, Answer)>,
     pub(crate) owed: Option<(String, Proposal)>,
     pub(crate) quiet: std::collections::BTreeMap<PoolName, Monotonic>,
     kept: std::collections::BTreeMap<NodeName, NodeSlot>,
@@ -131,6 +133,7 @@ pub struct Engine {
     version: String,
     next_tick: Monotonic,
     replan: bool,
+    flowed: Option<Now>,
     touched: Vec<NodeSlot>,
     touched_pools: Vec<bool>,
     changes: Vec<Change>,
@@ -168,6 +171,7 @@ impl Engine {
                 cluster: Cluster::new(&settings),
                 windows: Windows::new(policies.plan(), settings.lateness),
                 brakes: Brakes::new(now),
+                calm: Calm::default(),
                 in_flight: vec![0; pools.len()],
                 settings,
             },
@@ -179,7 +183,7 @@ impl Engine {
             out: Output::default(),
             recent: VecDeque::new(),
             counters: Counters::default(),
-            removed: 0,
+            answered: VecDeque::new(),
             owed: None,
             quiet: std::collections::BTreeMap::new(),
             kept: std::collections::BTreeMap::new(),
@@ -188,10 +192,13 @@ impl Engine {
             version: version.to_owned(),
             next_tick: now.mono,
             replan: false,
+            flowed: None,
             touched: Vec::new(),
             changes: Vec::new(),
             state,
         };
+        let owned = engine.state.owned.keys().cloned();
+        engine.world.cluster.expect(owned);
         let epoch = engine.state.epoch + 1;
         engine.emit(Record::Epoch {
             epoch,
@@ -212,6 +219,7 @@ impl Engine {
     /// Takes one input in at `now` and says what is to be done.
     pub fn step(&mut self, now: Now, input: Input) -> Output {
         self.now = now;
+        self.watch_clock(now);
         match input {
             Input::Batch(batch) => self.batch(now, &batch),
             Input::Observation(observation) => self.observation(now, observation),
@@ -228,6 +236,10 @@ impl Engine {
         }
         if now.mono >= self.next_tick {
             self.tick(now);
+        } else if self.rules.wake_at().is_some_and(|at| at <= now.mono) {
+            let sight = self.world.sight(now);
+            self.rules.timers(sight, &self.watch);
+            self.decide(now);
         } else if self.replan {
             self.decide(now);
         }
@@ -242,6 +254,8 @@ impl Engine {
 
     /// Takes a batch in without copying it: what a connector reads into is used again.
     pub fn step_batch(&mut self, now: Now, batch: &Batch) -> Output {
+        self.now = now;
+        self.watch_clock(now);
         self.batch(now, batch);
         self.step(now, Input::Tick)
     }
@@ -362,10 +376,10 @@ impl Engine {
 
     /// Takes in what was observed, and lets windows and rules follow.
     pub(crate) fn see(&mut self, now: Now, observation: Observation) {
-        let listing = matches!(
-            observation,
-            Observation::Servers { .. } | Observation::Nodes { .. }
-        );
+        let leaving = match observation {
+            Observation::Servers { .. } => self.leaving(),
+            _ => std::collections::BTreeSet::new(),
+        };
         let mut changes = std::mem::take(&mut self.changes);
         let mut slots = Slots {
             windows: &mut self.world.windows,
@@ -374,10 +388,7 @@ impl Engine {
         };
         self.world
             .cluster
-            .observe(now, observation, self.removed, &mut slots);
-        if listing {
-            self.removed = 0;
-        }
+            .observe(now, observation, &leaving, &mut slots);
         for change in changes.drain(..) {
             match change {
                 Change::Joined(slot) => self.rules.joined(slot, now.mono),
@@ -455,52 +466,68 @@ impl Engine {
     }
 
     fn update_brakes(&mut self, now: Now) {
-        let was_flowing = self
-            .world
-            .brakes
-            .flowing_since(&self.world.settings)
-            .is_some();
-        let changes = {
-            let World {
-                settings,
-                cluster,
-                windows,
-                brakes,
-                in_flight,
-            } = &mut self.world;
-            let sight = Sight {
-                now,
-                cluster,
-                windows,
-                settings,
-                flowing_since: brakes.flowing_since(settings),
-                in_flight,
-            };
-            brakes.update(sight, &self.state)
+        let World {
+            settings,
+            cluster,
+            windows,
+            brakes,
+            calm,
+            in_flight,
+        } = &mut self.world;
+        let sight = Sight {
+            now,
+            cluster,
+            windows,
+            settings,
+            flowing_since: brakes.flowing_since(settings),
+            calm,
+            in_flight,
         };
-        for change in changes {
-            let pool = match &change.brake {
-                crate::journal::Brake::Storm(pool) => Some(pool.clone()),
-                _ => None,
-            };
-            let kind = NoticeKind::of(&change.brake);
-            self.notice(now, kind, change.on, pool, change.detail.clone());
-            self.emit(Record::Brake {
-                brake: change.brake,
-                on: change.on,
-                at: now,
-                detail: change.detail,
-            });
+        for change in brakes.update(sight, &self.state) {
+            self.brake(now, change);
         }
-        if was_flowing
-            && self
-                .world
-                .brakes
-                .flowing_since(&self.world.settings)
-                .is_none()
-        {
-            // Blind: what held so far has to hold anew when sight returns.
+        let flowing = self.world.brakes.flowing_since(&self.world.settings);
+        if std::mem::replace(&mut self.flowed, flowing) != flowing {
+            // Blind, or back from it: what held so far has to hold anew.
             self.rules.restart_holds();
+        }
+    }
+
+    /// A brake closed or opened: journaled, and made known.
+    fn brake(&mut self, now: Now, change: crate::guard::Change) {
+        let pool = match &change.brake {
+            Brake::Storm(pool) => Some(pool.clone()),
+            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock => None,
+        };
+        let slot = pool
+            .as_ref()
+            .and_then(|pool| self.world.cluster.pool_slot(pool));
+        if let Some(slot) = slot.filter(|_| !change.on) {
+            self.world.calm.storm_over(slot, now);
+            self.rules.restart_node_holds(slot);
+        }
+        let kind = NoticeKind::of(&change.brake);
+        self.notice(now, kind, change.on, pool, change.detail.clone());
+        self.emit(Record::Brake {
+            brake: change.brake,
+            on: change.on,
+            at: now,
+            detail: change.detail,
+        });
+    }
+
+    /// Nothing may be judged by a wall clock that has just been stepped.
+    fn watch_clock(&mut self, now: Now) {
+        let World {
+            brakes, settings, ..
+        } = &mut self.world;
+        let Some(parted) = brakes.watch_clock(now, settings) else {
+            return;
+        };
+        self.world.calm.clock_stepped(now);
+        self.rules.restart_holds();
+        if !self.state.brakes.contains_key(&Brake::Clock) {
+            self.brake(now, parted);
         }
     }
 
@@ -539,6 +566,16 @@ impl Engine {
             detail,
             evidence: proposal.evidence.clone(),
         };
+        if reason == Reason::LadderExhausted {
+            let text = refusal.detail.clone();
+            self.notice(
+                now,
+                NoticeKind::LadderExhausted,
+                true,
+                Some(pool.clone()),
+                text,
+            );
+        }
         self.emit(Record::Refusal { refusal });
     }
 

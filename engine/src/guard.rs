@@ -19,7 +19,7 @@ use crate::window::NodeSlot;
 
 mod brakes;
 
-pub(crate) use brakes::Brakes;
+pub(crate) use brakes::{Brakes, Change};
 
 /// Heartbeat intervals without a beat before a node counts as silent for storm and witness.
 ///
@@ -33,8 +33,8 @@ const HEAL_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// What is about to begin.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Effort<'a> {
-    /// One node more.
-    Add,
+    /// One node more, for what was seen there.
+    Add { evidence: &'a Evidence },
     /// One node less, by a rule or by an operator.
     Remove {
         slot: NodeSlot,
@@ -68,9 +68,10 @@ impl<'a> Guard<'a> {
         let (name, settings) = self.pool(pool)?;
         self.everywhere(name)?;
         match effort {
-            Effort::Add => {
+            Effort::Add { evidence } => {
                 self.inventory_read(settings)?;
                 self.inventories_whole(&[SourceName::Openstack])?;
+                self.hears_what_it_needs(settings, evidence)?;
                 self.circuit(name)?;
                 self.room(pool, name, settings, 0)
             }
@@ -198,9 +199,27 @@ impl<'a> Guard<'a> {
         }
         for source in self.depends_on(settings) {
             self.brakes
-                .sees(source, self.sight.now, self.sight.settings)?;
+                .sees(source, self.sight.now, self.sight.settings, self.state)?;
         }
         self.brakes.windows_full(self.sight.now)
+    }
+
+    /// I12: adding may come before everything has been seen for long enough, but not on a source
+    /// that is silent now: VMs that cannot be counted, a cluster that nothing can join, pods and
+    /// windows that may have changed since.
+    fn hears_what_it_needs(
+        &self,
+        settings: &PoolSettings,
+        evidence: &Evidence,
+    ) -> Result<(), Refused> {
+        let windows = evidence.values.iter().any(|value| value.coverage.is_some());
+        for source in self.depends_on(settings) {
+            if windows || !self.sight.settings.heartbeat_sources.contains(&source) {
+                self.brakes
+                    .hears(source, self.sight.now, self.sight.settings)?;
+            }
+        }
+        Ok(())
     }
 
     fn depends_on(&self, settings: &PoolSettings) -> Vec<SourceName> {
@@ -251,7 +270,8 @@ impl<'a> Guard<'a> {
         settings: &PoolSettings,
         surge: u32,
     ) -> Result<(), Refused> {
-        let size = self.sight.size(pool);
+        let twins = u32::try_from(self.sight.cluster.twins(pool)).unwrap_or(u32::MAX);
+        let size = self.sight.size(pool).saturating_add(twins);
         let most = settings.max.saturating_add(surge);
         if size < most {
             return Ok(());
@@ -271,12 +291,7 @@ impl<'a> Guard<'a> {
                 format!("{name} is of the control plane"),
             );
         }
-        let marked = member
-            .server
-            .as_ref()
-            .is_some_and(|server| server.protected)
-            || member.node.as_ref().is_some_and(|node| node.protected);
-        if marked || self.state.protected.contains(name) {
+        if self.is_protected(name) {
             return refuse(Reason::Protected, format!("{name} is protected"));
         }
         let wall = self.sight.now.wall;
@@ -314,6 +329,22 @@ impl<'a> Guard<'a> {
             );
         }
         Ok(())
+    }
+
+    /// Whether an operator, a mark on the VM or one on the node forbids touching it.
+    pub(crate) fn is_protected(&self, name: &NodeName) -> bool {
+        let marked = self
+            .sight
+            .cluster
+            .find(name.as_str())
+            .is_some_and(|member| {
+                member
+                    .server
+                    .as_ref()
+                    .is_some_and(|server| server.protected)
+                    || member.node.as_ref().is_some_and(|node| node.protected)
+            });
+        marked || self.state.protected.contains(name)
     }
 
     /// Thin data never takes a machine away.
@@ -656,3 +687,6 @@ pub(crate) fn clock_drift(before: Now, now: Now) -> Duration {
     let mono = i64::try_from(now.mono.0.saturating_sub(before.mono.0)).unwrap_or(i64::MAX);
     Duration::from_millis(wall.abs_diff(mono))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

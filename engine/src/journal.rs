@@ -185,6 +185,9 @@ pub struct State {
     /// Brakes that hold, since when and why.
     #[serde(with = "pairs")]
     pub brakes: BTreeMap<Brake, (Now, String)>,
+    /// When each source was heard again after it could not be.
+    #[serde(default)]
+    pub returned: BTreeMap<crate::event::SourceName, Now>,
     /// Failures in a row and when the last was.
     pub circuits: BTreeMap<PoolName, (u32, Now)>,
     /// When destructive calls were made, for the velocity caps: the last ten minutes.

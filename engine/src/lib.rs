@@ -24,6 +24,8 @@ pub mod event;
 mod guard;
 pub mod join;
 pub mod journal;
+#[cfg(test)]
+mod lab;
 pub mod names;
 pub mod notice;
 mod operator;

@@ -8,12 +8,20 @@ use crate::journal::Record;
 use crate::names::PoolName;
 use crate::time::Now;
 
+/// Answers kept, so that a request that is sent again is told the same: as many as the journal
+/// keeps keys.
+const ANSWERS_KEPT: usize = 256;
+
 impl Engine {
     /// Takes in a wish. The answer is put out under the request's key.
     pub(crate) fn operator(&mut self, now: Now, request: OperatorRequest) {
         if self.state.wishes.contains(&request.key) {
-            let text = "this request was taken before".to_owned();
-            self.answer(&request.key, Answer::Granted(text));
+            let first = self.answered.iter().find(|(key, _)| *key == request.key);
+            let answer = first.map_or_else(
+                || Answer::Granted("this request was taken before".to_owned()),
+                |(_, answer)| answer.clone(),
+            );
+            self.out.answers.push((request.key, answer));
             return;
         }
         if let Some(unknown) = self.unknown_target(&request.wish) {
@@ -110,6 +118,10 @@ impl Engine {
     }
 
     fn answer(&mut self, key: &str, answer: Answer) {
+        if self.answered.len() == ANSWERS_KEPT {
+            self.answered.pop_front();
+        }
+        self.answered.push_back((key.to_owned(), answer.clone()));
         self.out.answers.push((key.to_owned(), answer));
     }
 

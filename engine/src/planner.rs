@@ -84,18 +84,14 @@ impl Engine {
                         self.refuse(now, &pool, None, &proposal, why);
                         continue;
                     };
-                    match u32::try_from(to) {
-                        Ok(to) => resizes.entry(slot).or_default().push(Resize {
-                            proposal,
-                            to,
-                            direction,
-                        }),
-                        Err(_) => {
-                            let pool = pool.clone();
-                            let why = (Reason::Invalid, format!("{to} is no size for a pool"));
-                            self.refuse(now, &pool, None, &proposal, why);
-                        }
-                    }
+                    // A body's number is between nothing and a bound; the pool's own bounds
+                    // are held against it below.
+                    let to = u32::try_from(to.max(0)).unwrap_or(u32::MAX);
+                    resizes.entry(slot).or_default().push(Resize {
+                        proposal,
+                        to,
+                        direction,
+                    });
                 }
             }
         }
@@ -119,14 +115,13 @@ impl Engine {
             Some((slot, member.clone(), pool))
         });
         let Some((slot, member, pool)) = found else {
+            // Whoever can send alerts could make up names: they are counted, and only one refusal
+            // stands for all that a rule asks for of nobody.
+            self.world.cluster.count_unknown(node.as_str());
             let why = format!("`{node}` is in no pool of ours");
-            self.refuse(
-                now,
-                &PoolName::new(""),
-                Some(node),
-                &proposal,
-                (Reason::Unknown, why),
-            );
+            let nowhere = PoolName::new("");
+            self.refuse(now, &nowhere, None, &proposal, (Reason::Unknown, why));
+            self.rules.answered(&proposal);
             return;
         };
         let Some((name, settings)) = self.pool_of(pool) else {
@@ -187,15 +182,10 @@ impl Engine {
             .iter()
             .find(|rung| !tried.iter().any(|(tried, _)| tried == *rung));
         let Some(rung) = next else {
-            let why = if ladder.is_empty() {
-                (Reason::Invalid, "the ladder has no rungs".to_owned())
-            } else {
-                (
-                    Reason::LadderExhausted,
-                    format!("every rung was tried on {} lately", member.name),
-                )
-            };
-            return Err(why);
+            return Err((
+                Reason::LadderExhausted,
+                format!("every rung was tried on {} lately", member.name),
+            ));
         };
         // A rung needs time to show what it did. The operator's word does not wait.
         if let Some((last, at)) = tried.last()
@@ -226,8 +216,15 @@ impl Engine {
         settings: &PoolSettings,
         rule: Witness,
     ) -> Vec<Witness> {
-        let mut witnesses = vec![rule];
-        for witness in self.guard(now).witnesses(slot, member, settings) {
+        let seen = self.guard(now).witnesses(slot, member, settings);
+        // What the cluster itself can tell of this very node has to be so: a body may name
+        // another node than the one that its rule looked at.
+        let told = matches!(rule, Witness::Heartbeat | Witness::Kubernetes);
+        let mut witnesses = Vec::new();
+        if !told || seen.contains(&rule) {
+            witnesses.push(rule);
+        }
+        for witness in seen {
             if !witnesses.contains(&witness) {
                 witnesses.push(witness);
             }
@@ -362,8 +359,9 @@ impl Engine {
             self.refuse(now, name, None, proposal, (Reason::InFlight, why));
         }
         let mut begun = 0;
+        let evidence = &proposal.evidence;
         for _ in 0..count.min(most) {
-            if let Err(why) = self.guard(now).check(pool, Effort::Add) {
+            if let Err(why) = self.guard(now).check(pool, Effort::Add { evidence }) {
                 if begun == 0 {
                     self.refuse(now, name, None, proposal, why);
                 }
@@ -634,3 +632,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

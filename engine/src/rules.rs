@@ -419,6 +419,17 @@ impl Rules {
         self.pools.clear();
     }
 
+    /// The same for the nodes of one pool: after a storm every node's timers start at zero.
+    pub(crate) fn restart_node_holds(&mut self, pool: PoolSlot) {
+        let places = self.of_nodes(pool).to_vec();
+        for place in &places {
+            if let Some(since) = self.since.get_mut(*place) {
+                since.fill(0);
+            }
+        }
+        self.nodes.retain(|(_, place), _| !places.contains(place));
+    }
+
     /// Asks a condition that is a closure. One that fails does not hold.
     fn closure_holds<R: SignalReader>(
         &mut self,
@@ -591,19 +602,25 @@ fn witness_of(kind: &RuleKind, evidence: &Evidence) -> Witness {
     if matches!(kind, RuleKind::OnAlert(_)) {
         return Witness::Alert;
     }
-    let reads: BTreeSet<_> = evidence
+    if !matches!(kind, RuleKind::Heal { .. }) {
+        // What a pool's rule read is not about the node that its body names.
+        return Witness::Metrics;
+    }
+    let said: BTreeSet<_> = evidence
         .values
         .iter()
-        .map(|value| match value.signal.split('(').next() {
-            Some("silent") => Witness::Heartbeat,
-            Some("not_ready") => Witness::Kubernetes,
-            Some("vm_status") => Witness::Nova,
-            _ => Witness::Metrics,
+        .filter(|value| value.value.is_some_and(|value| value > 0.0))
+        .filter_map(|value| match value.signal.split('(').next() {
+            Some("silent") => Some(Witness::Heartbeat),
+            Some("not_ready") => Some(Witness::Kubernetes),
+            Some("vm_status") => Some(Witness::Nova),
+            _ => None,
         })
         .collect();
-    // Of a condition that reads several the first in the order of `Witness` counts: it is one
-    // rule and so one witness. What else it read is asked of the cluster itself.
-    reads.into_iter().next().unwrap_or(Witness::Metrics)
+    // Of a condition that reads several, the first in the order of `Witness` that speaks now
+    // counts: it is one rule and so one witness. One that was read and says nothing, as in
+    // `silent("60s") or not_ready("60s")`, is none. What else it read is asked of the cluster.
+    said.into_iter().next().unwrap_or(Witness::Metrics)
 }
 
 pub(crate) fn facts(sight: Sight<'_>, pool: PoolSlot) -> PoolFacts {
@@ -620,3 +637,6 @@ pub(crate) fn facts(sight: Sight<'_>, pool: PoolSlot) -> PoolFacts {
         max: settings.map_or(0, |settings| settings.max),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! What a condition or a body reads, of one node or of one pool.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cluster::{Cluster, Member, PoolSlot};
@@ -19,8 +20,36 @@ pub(crate) struct Sight<'a> {
     /// Since when the inputs that heartbeats come by have been flowing without a break;
     /// nothing while they do not.
     pub(crate) flowing_since: Option<Now>,
+    /// From when silence and illness are counted at the earliest.
+    pub(crate) calm: &'a Calm,
     /// VMs of the pool that are being made and are not listed yet, by pool slot.
     pub(crate) in_flight: &'a [u32],
+}
+
+/// When the last storm of each pool ended, and when the clock was last stepped, in this run:
+/// after either every node's timers start at zero (I11).
+#[derive(Debug, Default)]
+pub(crate) struct Calm {
+    clock: Option<Now>,
+    storms: BTreeMap<PoolSlot, Now>,
+}
+
+impl Calm {
+    /// The clocks have parted now.
+    pub(crate) fn clock_stepped(&mut self, now: Now) {
+        self.clock = Some(now);
+    }
+
+    /// The pool's storm is over now.
+    pub(crate) fn storm_over(&mut self, pool: PoolSlot, now: Now) {
+        self.storms.insert(pool, now);
+    }
+
+    fn since(&self, pool: Option<PoolSlot>) -> Option<Now> {
+        let storm = pool.and_then(|pool| self.storms.get(&pool)).copied();
+        let both = storm.into_iter().chain(self.clock);
+        both.max_by_key(|from| from.mono)
+    }
 }
 
 /// Reads for one node.
@@ -49,7 +78,15 @@ impl Sight<'_> {
             node.created.max(member.since.wall)
         });
         let from = heard.max(flowing.wall).max(born);
-        Some(self.now.wall.since(from))
+        Some(self.since_calm(member, self.now.wall.since(from)))
+    }
+
+    /// A length of silence or illness, counted from the end of the pool's last storm at most.
+    fn since_calm(&self, member: &Member, length: Duration) -> Duration {
+        match self.calm.since(member.pool) {
+            Some(from) => length.min(self.now.mono.since(from.mono)),
+            None => length,
+        }
     }
 
     /// Nodes of the pool, in flight and silent ones counted.
@@ -85,6 +122,7 @@ impl Sight<'_> {
                 member.node.as_ref()?;
                 let grace = self.settings.limits.lease_grace;
                 let ill = member.not_ready_for(self.now.wall, grace);
+                let ill = ill.map(|ill| self.since_calm(member, ill));
                 Some(ill.is_some_and(|ill| ill >= *length))
             }
             Signal::VmStatus(status) => {

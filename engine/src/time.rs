@@ -65,6 +65,11 @@ impl Timestamp {
 }
 
 impl Monotonic {
+    /// Where each run's clock begins: thirty years in, so that what the journal tells of the
+    /// time before the start has a place before it. A clock that began at zero would make a
+    /// rung of yesterday look as if it had been begun just now.
+    pub const BEGIN: Monotonic = Monotonic(1 << 40);
+
     /// The time that passed from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Monotonic) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))

@@ -21,9 +21,6 @@ use super::parse::{Happening, Scenario};
 /// The first second of every scenario: 2026-01-01T00:00:00Z.
 const BEGIN: Timestamp = Timestamp(1_767_225_600_000);
 
-/// The monotonic clock's first second: late enough that times before it can be told.
-const BEGIN_MONO: Monotonic = Monotonic(1 << 40);
-
 /// How often the world is listed, leases are renewed and sources report.
 const LISTING: u64 = 10;
 
@@ -302,7 +299,7 @@ fn engine(scenario: &Scenario, policies: &Arc<PolicySet>, journal: &[Record], no
 fn at(second: u64) -> Now {
     Now {
         wall: BEGIN,
-        mono: BEGIN_MONO,
+        mono: Monotonic::BEGIN,
     }
     .plus(Duration::from_secs(second))
 }

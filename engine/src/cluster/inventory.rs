@@ -9,8 +9,7 @@ use crate::time::Now;
 ///
 /// A list that is not whole, or empty, or smaller by more than a share and by two than the
 /// last good one, loses nothing: what it lacks is kept until two listings in a row, far enough
-/// apart, lack it (I13). The second source that I13 asks for is the guard's to weigh: while the
-/// doubt lasts nothing destructive is decided.
+/// apart, lack it, and no second source shows signs of life of what they lack (I13).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inventory {
     drop_share: f64,
@@ -18,6 +17,21 @@ pub struct Inventory {
     read: Option<Now>,
     doubt: Option<Now>,
     doubted: (usize, usize),
+}
+
+/// A listing, as it is weighed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listing {
+    /// Whether it says itself that it is whole.
+    pub(super) complete: bool,
+    /// How many it holds.
+    pub(super) listed: usize,
+    /// How many were known before, without those that are being taken away.
+    pub(super) known: usize,
+    /// How many of these it lacks.
+    pub(super) missing: usize,
+    /// Whether another source shows one of those alive.
+    pub(super) contradicted: bool,
 }
 
 impl Inventory {
@@ -43,35 +57,30 @@ impl Inventory {
     }
 
     /// Takes in a listing and says whether what it lacks is gone.
-    pub(super) fn seen(
-        &mut self,
-        now: Now,
-        complete: bool,
-        known: usize,
-        listed: usize,
-        removed: usize,
-    ) -> bool {
-        let missing = known.saturating_sub(listed).saturating_sub(removed);
+    pub(super) fn seen(&mut self, now: Now, listing: &Listing) -> bool {
+        let Listing { known, missing, .. } = *listing;
         #[expect(
             clippy::cast_precision_loss,
             reason = "counts of machines are far below 2^52"
         )]
         let shrank = missing >= 2 && missing as f64 > self.drop_share * known as f64;
-        let emptied = listed == 0 && known > removed && known > 0;
-        if complete && !shrank && !emptied {
+        let emptied = listing.listed == 0 && missing > 0;
+        if listing.complete && !shrank && !emptied {
             self.read = Some(now);
             self.doubt = None;
             return true;
         }
-        self.doubted = (listed, known);
+        self.doubted = (listing.listed, known);
         let since = *self.doubt.get_or_insert(now);
-        if complete && now.mono.since(since.mono) >= self.confirm {
+        let believable = listing.complete && !listing.contradicted;
+        if believable && now.mono.since(since.mono) >= self.confirm {
             self.read = Some(now);
             self.doubt = None;
             return true;
         }
-        if !complete {
-            // A partial list proves nothing, however often it comes.
+        if !believable {
+            // A partial list, or one that another source contradicts, proves nothing however
+            // often it comes.
             self.doubt = Some(now);
         }
         false

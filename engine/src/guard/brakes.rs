@@ -132,15 +132,15 @@ impl Brakes {
         Some(latest)
     }
 
-    /// Whether a source can be heard, and has been for long enough after it could not.
-    pub(super) fn sees(
+    /// Whether a source can be heard just now.
+    pub(super) fn hears(
         &self,
         source: SourceName,
         now: Now,
         settings: &Settings,
     ) -> Result<(), Refused> {
-        let name = source.as_str();
         let Some(hearing) = self.sources.get(&source) else {
+            let name = source.as_str();
             return refuse(
                 Reason::StartUp,
                 format!("nothing was heard by {name} since the start"),
@@ -149,8 +149,33 @@ impl Brakes {
         if hearing.flowing_since.is_none() || self.is_stale(hearing, now, settings) {
             return refuse(Reason::Blind, self.trouble(hearing, now, settings));
         }
+        Ok(())
+    }
+
+    /// Whether a source can be heard, and has been for long enough after it could not. The
+    /// journal knows of a return in an earlier run, so that a restart does not shorten it.
+    pub(super) fn sees(
+        &self,
+        source: SourceName,
+        now: Now,
+        settings: &Settings,
+        state: &State,
+    ) -> Result<(), Refused> {
+        self.hears(source, now, settings)?;
+        let name = source.as_str();
+        if let Some((_, why)) = state.brakes.get(&Brake::Blind(source)) {
+            return refuse(Reason::Blind, why.clone());
+        }
         let hold = settings.limits.sight_hold.max(self.widest);
-        if let Some(returned) = hearing.returned {
+        let here = self
+            .sources
+            .get(&source)
+            .and_then(|hearing| hearing.returned);
+        let returned = here
+            .into_iter()
+            .chain(state.returned.get(&source).copied())
+            .max_by_key(|returned| returned.mono);
+        if let Some(returned) = returned {
             let seen = now.mono.since(returned.mono);
             if seen < hold {
                 return refuse(
@@ -270,33 +295,37 @@ impl Brakes {
         }
     }
 
+    /// Looks whether the clocks have parted. At the head of each step, before anything is
+    /// judged by the wall clock.
+    pub(crate) fn watch_clock(&mut self, now: Now, settings: &Settings) -> Option<Change> {
+        let drift = clock_drift(self.clock, now);
+        if drift <= settings.limits.clock_bound {
+            return None;
+        }
+        self.clock = now;
+        self.clock_parted = Some(now);
+        Some(Change {
+            brake: Brake::Clock,
+            on: true,
+            detail: format!(
+                "wall and monotonic clock parted by {}",
+                format_duration(drift)
+            ),
+        })
+    }
+
     fn update_clock(&mut self, sight: Sight<'_>, state: &State, changes: &mut Vec<Change>) {
-        let drift = clock_drift(self.clock, sight.now);
-        let limits = &sight.settings.limits;
-        let on = state.brakes.contains_key(&Brake::Clock);
-        if drift > limits.clock_bound {
-            self.clock = sight.now;
-            self.clock_parted = Some(sight.now);
-            if !on {
-                changes.push(Change {
-                    brake: Brake::Clock,
-                    on: true,
-                    detail: format!(
-                        "wall and monotonic clock parted by {}",
-                        format_duration(drift)
-                    ),
-                });
-            }
-        } else if on {
-            let parted = *self.clock_parted.get_or_insert(sight.now);
-            if sight.now.mono.since(parted.mono) >= limits.sight_hold {
-                self.clock_parted = None;
-                changes.push(Change {
-                    brake: Brake::Clock,
-                    on: false,
-                    detail: "the clocks have gone together since".to_owned(),
-                });
-            }
+        if !state.brakes.contains_key(&Brake::Clock) {
+            return;
+        }
+        let parted = *self.clock_parted.get_or_insert(sight.now);
+        if sight.now.mono.since(parted.mono) >= sight.settings.limits.sight_hold {
+            self.clock_parted = None;
+            changes.push(Change {
+                brake: Brake::Clock,
+                on: false,
+                detail: "the clocks have gone together since".to_owned(),
+            });
         }
     }
 

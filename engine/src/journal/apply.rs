@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Record, State};
+use super::{Brake, Record, State};
 use crate::action::ActionKind;
 use crate::event::Wish;
 use crate::remediation::{Ending, Phase};
@@ -84,6 +84,9 @@ impl State {
                     self.brakes.insert(brake.clone(), (*at, detail.clone()));
                 } else {
                     self.brakes.remove(brake);
+                    if let Brake::Blind(source) = brake {
+                        self.returned.insert(*source, *at);
+                    }
                 }
             }
             Record::Circuit { pool, failures, at } => {
@@ -115,6 +118,7 @@ impl State {
         self.cooldowns.values_mut().for_each(onto);
         self.removals.iter_mut().for_each(|(_, then)| onto(then));
         self.circuits.values_mut().for_each(|(_, then)| onto(then));
+        self.returned.values_mut().for_each(onto);
         self.brakes.values_mut().for_each(|(then, _)| onto(then));
         self.rungs
             .values_mut()
@@ -150,6 +154,12 @@ impl State {
         };
         if let Some(vm) = gone {
             self.owned.remove(&vm);
+            if let Some(old) = operation.old.as_ref().filter(|old| old.vm == Some(vm)) {
+                // Its name is never used again, so nothing more is said of it.
+                self.rungs.remove(&old.node);
+                self.refused
+                    .retain(|(_, node, _), _| node.as_ref() != Some(&old.node));
+            }
         }
         self.operations.remove(&operation.id);
         self.open.retain(|key, _| key.operation != operation.id);
@@ -158,9 +168,9 @@ impl State {
     fn removal(&mut self, at: Now, action: &crate::action::Action) {
         // A delete that is tried again is one removal.
         let again = self
-            .open
-            .values()
-            .any(|open| open.key.operation == action.key.operation && open.kind == action.kind);
+            .operations
+            .get(&action.key.operation)
+            .is_some_and(|operation| operation.tries > 0);
         if !again {
             self.removals.push_back((action.pool.clone(), at));
         }

@@ -1,0 +1,173 @@
+//! Two VMs of one name, names that come and go, lists that shrink.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::*;
+use crate::action::mark;
+use crate::settings::{Limits, PoolSettings};
+use crate::window::WindowPlan;
+
+const NOW: Now = crate::lab::BEGIN;
+
+struct Seen {
+    cluster: Cluster,
+    windows: Windows,
+    kept: BTreeMap<NodeName, NodeSlot>,
+    changes: Vec<Change>,
+}
+
+impl Seen {
+    fn new() -> Self {
+        let settings = Settings {
+            cluster: "lab".to_owned(),
+            pools: BTreeMap::from([(PoolName::new("workers"), PoolSettings::default())]),
+            limits: Limits::default(),
+            lateness: Duration::from_secs(600),
+            heartbeat_sources: Vec::new(),
+        };
+        Self {
+            cluster: Cluster::new(&settings),
+            windows: Windows::new(&WindowPlan::default(), settings.lateness),
+            kept: BTreeMap::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    fn observe(&mut self, after: u64, observation: Observation) {
+        let mut slots = Slots {
+            windows: &mut self.windows,
+            kept: &mut self.kept,
+            changes: &mut self.changes,
+        };
+        let now = NOW.plus(Duration::from_secs(after));
+        self.cluster
+            .observe(now, observation, &BTreeSet::new(), &mut slots);
+    }
+
+    fn list(&mut self, after: u64, servers: Vec<ServerView>) {
+        self.observe(
+            after,
+            Observation::Servers {
+                at: NOW.wall,
+                complete: true,
+                servers,
+            },
+        );
+    }
+}
+
+fn server(id: &str, name: &str, created: u64) -> ServerView {
+    let marks = [
+        (mark::OWNER, mark::OWNER_VALUE),
+        (mark::CLUSTER, "lab"),
+        (mark::POOL, "workers"),
+    ];
+    ServerView {
+        id: VmId::new(id),
+        name: name.to_owned(),
+        status: ServerStatus::Active,
+        task_state: None,
+        created: NOW.wall.plus(Duration::from_secs(created)),
+        metadata: marks
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        addresses: Vec::new(),
+        fault: None,
+        zone: None,
+        host_id: None,
+    }
+}
+
+#[test]
+fn two_vms_of_one_name_are_two_vms() {
+    let mut seen = Seen::new();
+    let pool = PoolSlot(0);
+    seen.list(0, vec![server("b", "w1", 2), server("a", "w1", 1)]);
+    let created = |seen: &Seen, id: &str| {
+        let server = seen.cluster.server(&VmId::new(id));
+        server.map(|server| server.created.since(NOW.wall).as_secs())
+    };
+    assert_eq!(created(&seen, "a"), Some(1));
+    assert_eq!(created(&seen, "b"), Some(2), "each is told by its id");
+    assert_eq!(seen.cluster.twins(pool), 1);
+    assert_eq!(seen.cluster.in_pool(pool).len(), 1);
+    // The younger twin goes: the one that stays is still there.
+    seen.observe(1, Observation::ServerGone(VmId::new("b")));
+    assert_eq!(created(&seen, "a"), Some(1));
+    let member = seen.cluster.find("w1").unwrap();
+    assert_eq!(member.server.as_ref().unwrap().id, VmId::new("a"));
+    assert_eq!(seen.cluster.twins(pool), 0);
+    // And in the other order, by a listing.
+    seen.list(2, vec![server("a", "w1", 1), server("b", "w1", 2)]);
+    seen.list(3, vec![server("b", "w1", 2)]);
+    let member = seen.cluster.find("w1").unwrap();
+    assert_eq!(member.server.as_ref().unwrap().id, VmId::new("b"));
+}
+
+#[test]
+fn a_renamed_vm_keeps_its_place() {
+    let mut seen = Seen::new();
+    seen.list(0, vec![server("a", "w1", 1)]);
+    let slot = seen.cluster.slot("w1");
+    seen.list(1, vec![server("a", "other", 1)]);
+    assert_eq!(seen.cluster.slot("w1"), slot);
+    assert_eq!(seen.cluster.slot("other"), None);
+}
+
+#[test]
+fn a_list_that_shrank_loses_nothing_until_it_is_believed() {
+    let many = |count: usize| -> Vec<_> {
+        (0..count)
+            .map(|number| server(&format!("v{number}"), &format!("w{number}"), 1))
+            .collect()
+    };
+    // Rows: known, listed, lost at once, lost after half a minute of the same list.
+    for (known, listed, at_once, later) in [
+        (10, 9, 1, 1),
+        (10, 8, 2, 2),
+        (10, 7, 0, 3),
+        (1, 0, 0, 1),
+        (6, 0, 0, 6),
+        (0, 0, 0, 0),
+    ] {
+        let mut seen = Seen::new();
+        seen.list(0, many(known));
+        let lost = |seen: &Seen| known - seen.cluster.in_pool(PoolSlot(0)).len();
+        seen.list(10, many(listed));
+        assert_eq!(lost(&seen), at_once, "{known} to {listed}");
+        seen.list(39, many(listed));
+        assert_eq!(lost(&seen), at_once, "{known} to {listed}: too soon");
+        seen.list(40, many(listed));
+        assert_eq!(lost(&seen), later, "{known} to {listed}: believed");
+    }
+}
+
+#[test]
+fn the_journal_says_what_the_first_list_must_hold() {
+    let mut seen = Seen::new();
+    let owned = ["a", "b", "c"].map(VmId::new);
+    seen.cluster.expect(owned);
+    seen.list(0, Vec::new());
+    assert_eq!(seen.cluster.servers().read(), None);
+    assert!(seen.cluster.servers().doubt().is_some());
+    seen.list(10, vec![server("a", "w1", 1), server("b", "w2", 1)]);
+    assert!(seen.cluster.servers().read().is_some(), "one may be lost");
+}
+
+#[test]
+fn a_name_that_goes_leaves_nothing_behind() {
+    let mut seen = Seen::new();
+    for round in 0..50u64 {
+        let id = format!("v{round}");
+        seen.observe(round, Observation::Server(server(&id, &id, round)));
+        seen.observe(round, Observation::ServerGone(VmId::new(id)));
+    }
+    assert_eq!(seen.cluster.members().count(), 0);
+    assert!(seen.windows.add_node().0 <= 1, "slots are used again");
+    for number in 0..100 {
+        seen.cluster.count_unknown(&format!("n{number}"));
+    }
+    let (count, names) = seen.cluster.unknown();
+    assert_eq!((count, names.len()), (100, UNKNOWN_NAMES_KEPT));
+}

@@ -1,0 +1,498 @@
+//! A small world for the engine's own tests: nodes that speak, sources that report, and time
+//! that is stepped by the second. Nothing here answers actions unless it is told to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::action::{Action, Done, mark};
+use crate::decision::{Reason, Refusal};
+use crate::engine::{Answer, Engine, Output};
+use crate::event::{
+    Alert, Batch, Form, Input, NodeView, Observation, OperatorRequest, Ready, Requests,
+    ServerStatus, ServerView, SourceName, SourceReport, Wish,
+};
+use crate::journal::{Record, State};
+use crate::names::{NodeName, OperationId, PoolName, VmId};
+use crate::policy::{PolicySet, SourceFile};
+use crate::settings::{Limits, PoolSettings, Settings};
+use crate::time::{Monotonic, Now, Timestamp};
+
+/// The first second: 2026-01-01T00:00:00Z.
+pub(crate) const BEGIN: Now = Now {
+    wall: Timestamp(1_767_225_600_000),
+    mono: Monotonic::BEGIN,
+};
+
+/// How often nodes speak, sources report and everything is listed.
+const EVERY: u64 = 10;
+
+/// Scales by cpu and heals by silence.
+pub(crate) const POLICY: &str = r#"
+scale_up("workers").when(mean("cpu", "1m") > 0.75).for_at_least("10s").cooldown("3m")
+    .then(|pool| pool.add(1, "busy"));
+scale_down("workers").when(mean("cpu", "1m") < 0.2 and covered("cpu", "1m")).cooldown("10m");
+heal("workers").when(silent("60s")).ladder(["reboot", "replace"]);
+"#;
+
+/// A machine of the lab.
+#[derive(Debug, Clone)]
+pub(crate) struct LabNode {
+    pub(crate) name: String,
+    pub(crate) agent: bool,
+    pub(crate) kubelet: bool,
+    pub(crate) status: ServerStatus,
+    pub(crate) ours: bool,
+    pub(crate) listed: bool,
+    pub(crate) control_plane: bool,
+    pub(crate) marked_protected: bool,
+    pub(crate) zone: Option<String>,
+    pub(crate) cpu: Option<f64>,
+    renewed: Timestamp,
+}
+
+/// The engine and the world around it.
+pub(crate) struct Lab {
+    pub(crate) engine: Engine,
+    pub(crate) nodes: Vec<LabNode>,
+    pub(crate) now: Now,
+    pub(crate) journal: Vec<Record>,
+    pub(crate) records: Vec<Record>,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) answers: Vec<(String, Answer)>,
+    /// Sources that report; false: that they cannot be heard.
+    pub(crate) sources: BTreeMap<SourceName, bool>,
+    pub(crate) lag: Duration,
+    /// Whether each action is answered as accepted.
+    pub(crate) obedient: bool,
+    settings: Settings,
+    policies: Arc<PolicySet>,
+    second: u64,
+    wishes: u32,
+}
+
+/// How a lab is set up.
+pub(crate) struct Plan {
+    pub(crate) policy: &'static str,
+    pub(crate) pool: PoolSettings,
+    pub(crate) limits: Limits,
+    pub(crate) nodes: usize,
+    /// Told by the journal of the time before, at the first second.
+    pub(crate) before: Vec<Record>,
+    /// Nodes, by place, whose VMs the journal does not know.
+    pub(crate) foreign: Vec<usize>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            policy: POLICY,
+            pool: PoolSettings {
+                min: 2,
+                max: 8,
+                ..PoolSettings::default()
+            },
+            limits: Limits::default(),
+            nodes: 6,
+            before: Vec::new(),
+            foreign: Vec::new(),
+        }
+    }
+}
+
+/// Runs a test on a thread with the stack that the engine's thread has.
+pub(crate) fn on_engine_stack<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = std::thread::Builder::new().stack_size(16 << 20).spawn(act);
+    match thread.unwrap().join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+pub(crate) fn policies(text: &str) -> Arc<PolicySet> {
+    let file = SourceFile {
+        name: "test.rhai".to_owned(),
+        text: text.to_owned(),
+    };
+    Arc::new(PolicySet::load(&[file]).unwrap())
+}
+
+pub(crate) fn pool() -> PoolName {
+    PoolName::new("workers")
+}
+
+impl Lab {
+    pub(crate) fn new(plan: Plan) -> Self {
+        let policies = policies(plan.policy);
+        let settings = Settings {
+            cluster: "lab".to_owned(),
+            pools: BTreeMap::from([(pool(), plan.pool)]),
+            limits: plan.limits,
+            lateness: Duration::from_secs(600),
+            heartbeat_sources: vec![SourceName::Kafka],
+        };
+        let nodes: Vec<_> = (1..=plan.nodes)
+            .map(|number| LabNode {
+                name: format!("w{number}"),
+                agent: true,
+                kubelet: true,
+                status: ServerStatus::Active,
+                ours: true,
+                listed: true,
+                control_plane: false,
+                marked_protected: false,
+                zone: None,
+                cpu: Some(0.5),
+                renewed: BEGIN.wall,
+            })
+            .collect();
+        let mut state = State {
+            journal: 1,
+            next_operation: 1,
+            ..State::default()
+        };
+        for (place, node) in nodes.iter().enumerate() {
+            let id = operation(state.next_operation);
+            state.next_operation += 1;
+            if !plan.foreign.contains(&place) {
+                state.owned.insert(vm(&node.name), id);
+            }
+        }
+        let mut journal = vec![Record::Snapshot {
+            state: Box::new(state),
+        }];
+        journal.extend(plan.before);
+        let engine = Engine::new(
+            settings.clone(),
+            Arc::clone(&policies),
+            journal.clone(),
+            1,
+            "lab",
+            BEGIN,
+        );
+        let sources = [
+            SourceName::Kafka,
+            SourceName::Openstack,
+            SourceName::Kubernetes,
+        ];
+        Self {
+            engine,
+            nodes,
+            now: BEGIN,
+            journal,
+            records: Vec::new(),
+            actions: Vec::new(),
+            answers: Vec::new(),
+            sources: sources.map(|source| (source, true)).into(),
+            lag: Duration::ZERO,
+            obedient: false,
+            settings,
+            policies,
+            second: 0,
+            wishes: 0,
+        }
+    }
+
+    /// Killed and started again on what the journal holds.
+    pub(crate) fn restart(&mut self) {
+        self.engine = Engine::new(
+            self.settings.clone(),
+            Arc::clone(&self.policies),
+            self.journal.clone(),
+            1,
+            "lab",
+            self.now,
+        );
+    }
+
+    pub(crate) fn node(&mut self, name: &str) -> &mut LabNode {
+        self.nodes
+            .iter_mut()
+            .find(|node| node.name == name)
+            .unwrap()
+    }
+
+    /// Agent and kubelet fall silent.
+    pub(crate) fn die(&mut self, name: &str) {
+        let node = self.node(name);
+        node.agent = false;
+        node.kubelet = false;
+    }
+
+    pub(crate) fn cpu(&mut self, value: Option<f64>) {
+        for node in &mut self.nodes {
+            node.cpu = value;
+        }
+    }
+
+    pub(crate) fn run(&mut self, seconds: u64) {
+        for _ in 0..seconds {
+            self.one_second();
+        }
+    }
+
+    fn one_second(&mut self) {
+        if self.second.is_multiple_of(EVERY) {
+            self.round();
+        }
+        if self.obedient {
+            for action in std::mem::take(&mut self.actions) {
+                let done = Ok(Done::Accepted);
+                self.step(Input::Outcome(action.key, done));
+            }
+        }
+        self.step(Input::Tick);
+        self.second += 1;
+        self.now = self.now.plus(Duration::from_secs(1));
+    }
+
+    /// What comes every ten seconds: reports, listings, records.
+    pub(crate) fn round(&mut self) {
+        self.report();
+        self.list();
+        self.speak();
+    }
+
+    fn report(&mut self) {
+        for (source, flowing) in self.sources.clone() {
+            self.step(Input::Source(SourceReport {
+                source,
+                flowing,
+                lag: self.lag,
+                refilled: true,
+                trouble: String::new(),
+            }));
+        }
+    }
+
+    /// Lists everything now.
+    pub(crate) fn list(&mut self) {
+        let wall = self.now.wall;
+        for node in &mut self.nodes {
+            if node.kubelet {
+                node.renewed = wall;
+            }
+        }
+        let shown = self.nodes.iter().filter(|node| node.listed);
+        let servers = shown.map(|node| server(node, wall)).collect();
+        let nodes = self.nodes.iter().map(|node| node_view(node, wall));
+        let nodes = nodes.collect();
+        self.step(Input::Observation(Observation::Servers {
+            at: wall,
+            complete: true,
+            servers,
+        }));
+        self.step(Input::Observation(Observation::Nodes { at: wall, nodes }));
+        for node in self.nodes.clone() {
+            self.step(Input::Observation(Observation::Lease {
+                node: NodeName::new(&node.name),
+                renewed: node.renewed,
+            }));
+        }
+    }
+
+    fn speak(&mut self) {
+        let mut batch = Batch::new(SourceName::Kafka, self.now.wall);
+        for node in self.nodes.iter().filter(|node| node.agent) {
+            let interval = Some(Duration::from_secs(EVERY));
+            batch.push_record(&node.name, self.now.wall, interval);
+            if let Some(cpu) = node.cpu {
+                batch.push_sample("cpu", "", Form::Value, cpu);
+            }
+        }
+        self.step(Input::Batch(batch));
+    }
+
+    pub(crate) fn wish(&mut self, wish: Wish) -> Answer {
+        self.wishes += 1;
+        let key = format!("wish-{}", self.wishes);
+        self.wish_as(&key, wish)
+    }
+
+    pub(crate) fn wish_as(&mut self, key: &str, wish: Wish) -> Answer {
+        self.step(Input::Operator(OperatorRequest {
+            key: key.to_owned(),
+            who: "ann".to_owned(),
+            why: format!("asked as {key}"),
+            wish,
+        }));
+        self.answers.last().unwrap().1.clone()
+    }
+
+    pub(crate) fn alert(&mut self, name: &str, node: &str, firing: bool) {
+        let labels = [("alertname", name), ("node", node)];
+        self.step(Input::Alert(Alert {
+            name: name.to_owned(),
+            firing,
+            labels: labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            summary: "as the alert says".to_owned(),
+            fingerprint: format!("{name}/{node}"),
+            starts_at: self.now.wall,
+        }));
+    }
+
+    pub(crate) fn step(&mut self, input: Input) -> Option<Monotonic> {
+        let output = self.engine.step(self.now, input);
+        self.take(output)
+    }
+
+    fn take(&mut self, output: Output) -> Option<Monotonic> {
+        assert!(output.failures.is_empty(), "{:?}", output.failures);
+        self.journal.extend(output.records.iter().cloned());
+        self.records.extend(output.records);
+        self.actions.extend(output.actions);
+        self.answers.extend(output.answers);
+        output.wake_at
+    }
+
+    pub(crate) fn refusals(&self) -> Vec<&Refusal> {
+        let refusals = self.records.iter().filter_map(|record| match record {
+            Record::Refusal { refusal } => Some(refusal),
+            _ => None,
+        });
+        refusals.collect()
+    }
+
+    /// The reasons of all refusals, journaled or answered.
+    pub(crate) fn reasons(&self) -> Vec<Reason> {
+        let journaled = self.refusals().into_iter().map(|refusal| refusal.reason);
+        let answered = self.answers.iter().filter_map(|(_, answer)| match answer {
+            Answer::Refused(reason, _) => Some(*reason),
+            Answer::Granted(_) => None,
+        });
+        journaled.chain(answered).collect()
+    }
+
+    /// What was decided, in words.
+    pub(crate) fn decided(&self) -> Vec<&str> {
+        let decisions = self.records.iter().filter_map(|record| match record {
+            Record::Decision { decision } => Some(decision.what.as_str()),
+            _ => None,
+        });
+        decisions.collect()
+    }
+}
+
+pub(crate) fn operation(number: u64) -> OperationId {
+    OperationId { journal: 1, number }
+}
+
+pub(crate) fn vm(node: &str) -> VmId {
+    VmId::new(format!("vm-{node}"))
+}
+
+fn server(node: &LabNode, now: Timestamp) -> ServerView {
+    let mut metadata = BTreeMap::new();
+    if node.ours {
+        let marks = [
+            (mark::OWNER, mark::OWNER_VALUE),
+            (mark::CLUSTER, "lab"),
+            (mark::POOL, "workers"),
+        ];
+        for (key, value) in marks {
+            metadata.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    if node.marked_protected {
+        metadata.insert(mark::DO_NOT_TOUCH.to_owned(), String::new());
+    }
+    let _ = now;
+    ServerView {
+        id: vm(&node.name),
+        name: node.name.clone(),
+        status: node.status.clone(),
+        task_state: None,
+        created: BEGIN.wall.minus(Duration::from_secs(86_400)),
+        metadata,
+        addresses: vec!["10.0.0.1".to_owned()],
+        fault: None,
+        zone: node.zone.clone(),
+        host_id: None,
+    }
+}
+
+fn node_view(node: &LabNode, now: Timestamp) -> NodeView {
+    let dead = now.since(node.renewed) > Duration::from_secs(50);
+    NodeView {
+        name: NodeName::new(&node.name),
+        uid: format!("uid-{}", node.name),
+        vm: Some(vm(&node.name)),
+        labels: BTreeMap::from([(mark::POOL.to_owned(), "workers".to_owned())]),
+        annotations: BTreeMap::new(),
+        created: BEGIN.wall.minus(Duration::from_secs(86_400)),
+        ready: if dead { Ready::Unknown } else { Ready::True },
+        ready_since: if dead { node.renewed } else { BEGIN.wall },
+        unschedulable: false,
+        control_plane: node.control_plane,
+        allocatable: Requests {
+            cpu_millis: 4_000,
+            memory_bytes: 8 << 30,
+            pods: 110,
+        },
+    }
+}
+
+/// A row for one reason: what brings it about, and the same without it.
+pub(crate) struct Row {
+    pub(crate) reason: Reason,
+    pub(crate) name: &'static str,
+    pub(crate) plan: fn(&mut Plan),
+    /// What is so in both.
+    pub(crate) both: fn(&mut Lab),
+    /// What makes the difference.
+    pub(crate) only: fn(&mut Lab),
+    /// The end, in both.
+    pub(crate) then: fn(&mut Lab),
+    /// What is decided without it; empty if nothing is.
+    pub(crate) else_decides: &'static str,
+}
+
+/// Plays both sides of each row.
+pub(crate) fn play(rows: &'static [Row]) {
+    on_engine_stack(move || {
+        for row in rows {
+            for with in [true, false] {
+                let mut plan = Plan::default();
+                (row.plan)(&mut plan);
+                let mut lab = Lab::new(plan);
+                (row.both)(&mut lab);
+                if with {
+                    (row.only)(&mut lab);
+                }
+                (row.then)(&mut lab);
+                let reasons = lab.reasons();
+                let (name, decided) = (row.name, lab.decided());
+                assert_eq!(
+                    reasons.contains(&row.reason),
+                    with,
+                    "{name}, with it: {with}: {reasons:?}; {decided:?}"
+                );
+                let begun = decided
+                    .iter()
+                    .any(|what| what.starts_with(row.else_decides));
+                if !row.else_decides.is_empty() {
+                    assert_eq!(
+                        begun, !with,
+                        "{name}, with it: {with}: {reasons:?}; {decided:?}"
+                    );
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn every_reason_has_a_row() {
+    let rows = crate::guard::tests::ROWS
+        .iter()
+        .chain(crate::planner::tests::ROWS);
+    let have: std::collections::BTreeSet<_> = rows.map(|row| row.reason).collect();
+    let all: std::collections::BTreeSet<_> = Reason::ALL.iter().copied().collect();
+    let missing: Vec<_> = all.difference(&have).collect();
+    assert!(
+        missing.is_empty(),
+        "no row for {missing:?}: add one, or remove the reason"
+    );
+}

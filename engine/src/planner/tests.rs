@@ -1,0 +1,300 @@
+//! A row for each reason of the planner, both sides.
+
+use crate::decision::{Reason, Rung};
+use crate::engine::Answer;
+use crate::event::Wish;
+use crate::guard::tests::rung;
+use crate::journal::Record;
+use crate::lab::{BEGIN, Lab, Plan, Row, on_engine_stack, play, pool};
+use crate::names::{OperationId, RuleId};
+
+fn nothing(_: &mut Lab) {}
+
+fn as_it_is(_: &mut Plan) {}
+
+fn warm(lab: &mut Lab) {
+    lab.run(400);
+}
+
+pub(crate) const ROWS: &[Row] = &[
+    Row {
+        reason: Reason::NoChange,
+        name: "an operator asks for the size that there is",
+        plan: as_it_is,
+        both: warm,
+        only: |lab| {
+            lab.wish(Wish::Scale {
+                pool: pool(),
+                size: 6,
+            });
+        },
+        then: nothing,
+        else_decides: "",
+    },
+    Row {
+        reason: Reason::Cooldown,
+        name: "the rule acted a moment ago",
+        plan: |plan| {
+            plan.policy = r#"
+                scale_up("workers").when(mean("cpu", "1m") > 0.75).cooldown("3m")
+                    .then(|pool| pool.resize_to(7, "busy"));
+            "#;
+        },
+        both: warm,
+        only: |lab| {
+            lab.journal.push(Record::Cooldown {
+                rule: RuleId::new("test.rhai:2"),
+                pool: pool(),
+                at: lab.now,
+            });
+            lab.restart();
+        },
+        then: |lab| {
+            lab.cpu(Some(0.95));
+            lab.run(120);
+        },
+        else_decides: "add",
+    },
+    Row {
+        reason: Reason::Stabilizing,
+        name: "what was needed before the start is not known",
+        plan: as_it_is,
+        both: warm,
+        only: |lab| lab.restart(),
+        then: |lab| {
+            lab.cpu(Some(0.05));
+            lab.run(120);
+        },
+        else_decides: "remove",
+    },
+    Row {
+        reason: Reason::Conflict,
+        name: "one rule asks for more and one for fewer",
+        plan: |plan| {
+            plan.policy = r#"
+                scale_up("workers").when(mean("load", "1m") > 5).then(|pool| pool.add(1, "load"));
+                scale_down("workers").when(mean("cpu", "1m") < 0.2);
+            "#;
+        },
+        both: |lab| {
+            lab.cpu(Some(0.1));
+            lab.run(100);
+        },
+        only: |lab| {
+            let mut batch = crate::event::Batch::new(crate::event::SourceName::Kafka, lab.now.wall);
+            for node in &lab.nodes {
+                batch.push_record(&node.name, lab.now.wall, None);
+                batch.push_sample("load", "", crate::event::Form::Value, 9.0);
+            }
+            lab.step(crate::event::Input::Batch(batch));
+        },
+        then: |lab| lab.run(2),
+        else_decides: "",
+    },
+    Row {
+        reason: Reason::Unknown,
+        name: "an alert names nobody",
+        plan: |plan| {
+            plan.policy =
+                r#"on_alert("Disk").then(|alert| node(alert.label("node")).replace("disk"));"#;
+        },
+        both: warm,
+        only: |lab| lab.alert("Disk", "nobody", true),
+        then: |lab| lab.run(2),
+        else_decides: "",
+    },
+    Row {
+        reason: Reason::LadderWait,
+        name: "the last rung has not shown its effect yet",
+        plan: as_it_is,
+        both: warm,
+        only: |lab| {
+            lab.journal.push(Record::Rung {
+                node: crate::names::NodeName::new("w3"),
+                rung: Rung::Reboot,
+                at: lab.now,
+            });
+            lab.restart();
+        },
+        then: |lab| {
+            lab.die("w3");
+            lab.run(90);
+        },
+        else_decides: "reboot w3",
+    },
+    Row {
+        reason: Reason::LadderExhausted,
+        name: "every rung was tried",
+        plan: |plan| plan.before.push(rung(Rung::Reboot, 1200)),
+        both: warm,
+        only: |lab| {
+            lab.journal.push(rung(Rung::Replace, 1200));
+            lab.restart();
+            lab.run(310);
+        },
+        then: |lab| {
+            lab.die("w3");
+            lab.run(90);
+        },
+        else_decides: "replace w3",
+    },
+    Row {
+        reason: Reason::InFlight,
+        name: "the most additions at once are under way",
+        plan: |plan| {
+            plan.pool.max = 20;
+            plan.limits.additions_at_once = 2;
+        },
+        both: |lab| {
+            warm(lab);
+            lab.wish(Wish::Scale {
+                pool: pool(),
+                size: 7,
+            });
+        },
+        only: |lab| {
+            lab.wish(Wish::Scale {
+                pool: pool(),
+                size: 8,
+            });
+        },
+        then: |lab| {
+            lab.wish(Wish::Scale {
+                pool: pool(),
+                size: 9,
+            });
+            assert!(lab.decided().len() <= 3);
+        },
+        else_decides: "",
+    },
+];
+
+#[test]
+fn every_refusal_of_the_planner_has_its_yes_and_its_no() {
+    play(ROWS);
+}
+
+#[test]
+fn a_cooldown_outlives_a_restart() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        warm(&mut lab);
+        lab.cpu(Some(0.95));
+        lab.run(100);
+        assert_eq!(lab.decided().len(), 1);
+        let at = lab.journal.iter().find_map(|record| match record {
+            Record::Cooldown { at, .. } => Some(*at),
+            _ => None,
+        });
+        // The monotonic clock of the next run begins anew, as the program's own does.
+        lab.now.mono = crate::time::Monotonic::BEGIN;
+        lab.restart();
+        lab.run(60);
+        assert_eq!(lab.decided().len(), 1, "within three minutes");
+        while lab.decided().len() < 2 {
+            lab.run(1);
+        }
+        let waited = lab.now.wall.since(at.unwrap().wall).as_secs();
+        assert!((180..200).contains(&waited), "{waited}");
+    });
+}
+
+#[test]
+fn a_refusal_is_journaled_when_it_changes_only() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            nodes: 8,
+            ..Plan::default()
+        });
+        warm(&mut lab);
+        lab.cpu(Some(0.95));
+        lab.run(600);
+        lab.restart();
+        lab.run(600);
+        assert_eq!(lab.reasons(), [Reason::AtMaximum]);
+    });
+}
+
+#[test]
+fn unknown_names_create_no_state() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            policy: r#"on_alert("Disk").then(|alert| node(alert.label("node")).replace("disk"));"#,
+            ..Plan::default()
+        });
+        warm(&mut lab);
+        for number in 0..500 {
+            lab.alert("Disk", &format!("nobody-{number}"), true);
+        }
+        lab.run(2);
+        assert!(lab.engine.state().refused.len() <= 1);
+        assert_eq!(lab.refusals().len(), 1);
+    });
+}
+
+#[test]
+fn min_and_max_count_what_is_in_flight_and_what_is_silent() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        warm(&mut lab);
+        // Two of six are silent (a storm), none is replaced by adding beyond the maximum.
+        lab.die("w5");
+        lab.die("w6");
+        lab.cpu(Some(0.95));
+        lab.run(1200);
+        assert_eq!(lab.decided().len(), 2, "6 and 2 in flight are 8");
+        let adds = |what: &&str| what.starts_with("add");
+        assert_eq!(lab.decided().into_iter().filter(adds).count(), 2);
+        assert!(lab.reasons().contains(&Reason::AtMaximum));
+    });
+}
+
+#[test]
+fn an_expired_decision_is_not_begun() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        warm(&mut lab);
+        lab.cpu(Some(0.05));
+        lab.run(1);
+        // Paused in the very moment of the decision: nothing of it may leave afterwards.
+        let paused = Record::Wish {
+            at: lab.now,
+            key: "p".to_owned(),
+            who: "ann".to_owned(),
+            why: String::new(),
+            wish: Wish::Pause { pool: None },
+        };
+        lab.run(120);
+        let place = lab
+            .journal
+            .iter()
+            .position(|record| matches!(record, Record::Intent { .. }))
+            .unwrap();
+        lab.journal.truncate(place);
+        lab.journal.push(paused);
+        lab.restart();
+        lab.run(200);
+        lab.records.clear();
+        lab.wish(Wish::Resume { pool: None });
+        lab.run(1);
+        let intent = |record: &Record| matches!(record, Record::Intent { .. });
+        assert!(!lab.records.iter().any(intent));
+        assert!(lab.engine.state().operations.is_empty());
+    });
+}
+
+#[test]
+fn a_cancel_of_nothing_is_told_so() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        warm(&mut lab);
+        let answer = lab.wish(Wish::Cancel {
+            operation: OperationId {
+                journal: 1,
+                number: 99,
+            },
+        });
+        assert!(matches!(answer, Answer::Refused(Reason::Unknown, _)));
+        assert!(BEGIN.mono < lab.now.mono);
+    });
+}
