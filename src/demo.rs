@@ -25,8 +25,8 @@ use stage::{Stage, StageError};
 use story::Story;
 
 /// How many times as fast as the wall's the demo's clock goes unless it is said otherwise: the
-/// story takes some forty minutes, and nobody watches for longer than two.
-pub const SPEED: u32 = 20;
+/// story takes some twenty-four minutes, and nobody watches for longer than two.
+pub const SPEED: u32 = 12;
 
 /// How often the screen is drawn and the story looked at, on the wall.
 const FRAME: Duration = Duration::from_millis(100);

@@ -83,7 +83,10 @@ impl Core {
     pub fn run(self, stop: &Stop) {
         let mut thread = Thread::new(self);
         thread.first();
-        while !stop.now.load(Ordering::Acquire) && thread.turn(stop) {}
+        let mut more = true;
+        while more && !stop.now.load(Ordering::Acquire) {
+            more = thread.turn(stop);
+        }
         thread.last();
     }
 }
