@@ -24,8 +24,9 @@ mod parse;
 mod play;
 mod series;
 
-pub use parse::{ParseError, Scenario, parse};
-pub use play::{PlayError, play};
+pub use model::{Fact, Fate};
+pub use parse::{Happening, ParseError, Scenario, Series, parse};
+pub use play::{PlayError, Rehearsal, play};
 
 /// Puts `lines` in place of what stands under `expect` in the text of a scenario.
 pub fn with_expected(text: &str, lines: &[String]) -> String {

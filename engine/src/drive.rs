@@ -101,13 +101,7 @@ impl Engine {
         };
         let what = format!("{} {}", rung.as_str(), member.name);
         let name = member.name.clone();
-        self.emit(Record::Rung {
-            node: name.clone(),
-            rung,
-            at: now,
-        });
         self.begin(now, id, pool, Some(&name), order, what, proposal);
-        self.begin_cooldown(now, &proposal.origin, pool);
         self.rules.answered(proposal);
     }
 
@@ -138,6 +132,14 @@ impl Engine {
             now,
         };
         let operation = Operation::begin(id, pool.clone(), order, &context);
+        let rung = match operation.kind {
+            OperationKind::Heal(rung) => node.cloned().map(|node| (node, rung)),
+            OperationKind::Add | OperationKind::Remove => None,
+        };
+        // INVARIANT: a crash may fall between any two of these records. A cooldown without its
+        // act only waits; an act without its cooldown would come twice. A rung without its
+        // operation would be skipped; one too few is only tried once more.
+        self.begin_cooldown(now, &proposal.origin, pool);
         self.answer_granted(proposal, &format!("{id}: {what}"));
         self.emit(Record::Decision {
             decision: Decision {
@@ -154,6 +156,10 @@ impl Engine {
         self.emit(Record::Operation {
             operation: Box::new(operation),
         });
+        if let Some((node, rung)) = rung {
+            let at = now;
+            self.emit(Record::Rung { node, rung, at });
+        }
         self.count_in_flight();
         self.drive_one(now, id);
     }

@@ -28,13 +28,13 @@ impl Engine {
             self.answer(&request.key, Answer::Refused(Reason::Unknown, unknown));
             return;
         }
-        self.emit(Record::Wish {
-            at: now,
-            key: request.key.clone(),
-            who: request.who.clone(),
-            why: request.why.clone(),
-            wish: request.wish.clone(),
-        });
+        // What has to be decided on is taken in once it is decided: were its key journaled first
+        // and the program killed in between, whoever sends it again would be told that it was
+        // granted, and nothing would come of it.
+        let decided = matches!(request.wish, Wish::Scale { .. } | Wish::Replace { .. });
+        if !decided {
+            self.take_in(now, &request);
+        }
         match &request.wish {
             Wish::Scale { pool, size } => {
                 let ask = Ask::Resize {
@@ -79,6 +79,16 @@ impl Engine {
         }
     }
 
+    fn take_in(&mut self, now: Now, request: &OperatorRequest) {
+        self.emit(Record::Wish {
+            at: now,
+            key: request.key.clone(),
+            who: request.who.clone(),
+            why: request.why.clone(),
+            wish: request.wish.clone(),
+        });
+    }
+
     fn ask(&mut self, now: Now, request: &OperatorRequest, ask: Ask) {
         let proposal = Proposal {
             origin: Origin::Operator(request.who.clone()),
@@ -95,6 +105,7 @@ impl Engine {
             let text = "taken: nothing had to be done".to_owned();
             self.answer(&key, Answer::Granted(text));
         }
+        self.take_in(now, request);
     }
 
     /// The proposal was granted: if an operator waits for it, this is the answer.

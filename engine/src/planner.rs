@@ -55,6 +55,13 @@ impl Needs {
     }
 }
 
+/// How large a pool is, and how large it is to be from the first addition on.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    now: u32,
+    desired: Option<u32>,
+}
+
 /// A proposal to change a pool's size, with the size it comes to within the pool's bounds.
 struct Resize {
     proposal: Proposal,
@@ -294,11 +301,20 @@ impl Engine {
         }
         let size = self.sight(now).size(pool);
         let wanted = to.min(settings.max);
-        let begun = self.add(now, pool, name, wanted.saturating_sub(size), proposal, size);
+        let sizes = Sizes {
+            now: size,
+            desired: Some(wanted),
+        };
+        let begun = self.add(
+            now,
+            pool,
+            name,
+            wanted.saturating_sub(size),
+            proposal,
+            sizes,
+        );
         if begun > 0 {
             // What could not begin now is made up for by `reconcile` when the guard lets it.
-            self.set_desired(now, name, proposal, wanted);
-            self.begin_cooldown(now, &proposal.origin, name);
             self.rules.answered(proposal);
         } else if wanted <= size {
             let why = if to > settings.max {
@@ -345,7 +361,7 @@ impl Engine {
         name: &PoolName,
         count: u32,
         proposal: &Proposal,
-        size: u32,
+        sizes: Sizes,
     ) -> u32 {
         let adding = self.adding(name);
         let most = self
@@ -367,7 +383,10 @@ impl Engine {
                 }
                 break;
             }
-            self.begin_add(now, name, proposal, size + begun);
+            if let Some(desired) = sizes.desired {
+                self.set_desired(now, name, proposal, desired);
+            }
+            self.begin_add(now, name, proposal, sizes.now + begun);
             begun += 1;
         }
         begun
@@ -390,12 +409,9 @@ impl Engine {
             self.refuse(now, name, None, proposal, why);
             return;
         }
-        if self.remove_one(now, pool, name, proposal) {
-            let size = self.sight(now).size(pool);
-            let staying = size.saturating_sub(self.removing(name));
-            self.set_desired(now, name, proposal, staying);
-            self.begin_cooldown(now, &proposal.origin, name);
-        }
+        let size = self.sight(now).size(pool);
+        let staying = size.saturating_sub(self.removing(name));
+        self.remove_one(now, pool, name, proposal, Some(staying.saturating_sub(1)));
     }
 
     /// Scale-down follows the highest need of the stabilization window. What was needed before
@@ -437,14 +453,16 @@ impl Engine {
         ))
     }
 
-    /// Takes one node out of the pool: the first candidate that the guard lets go.
+    /// Takes one node out of the pool: the first candidate that the guard lets go. The size that
+    /// is desired then is journaled first, so that a crash in between makes no node anew.
     fn remove_one(
         &mut self,
         now: Now,
         pool: PoolSlot,
         name: &PoolName,
         proposal: &Proposal,
-    ) -> bool {
+        desired: Option<u32>,
+    ) {
         let mut first: Option<(NodeName, Refused)> = None;
         for slot in self.candidates(pool) {
             let Some(member) = self.world.cluster.member(slot).cloned() else {
@@ -457,8 +475,11 @@ impl Engine {
             };
             match self.guard(now).check(pool, effort) {
                 Ok(()) => {
+                    if let Some(desired) = desired {
+                        self.set_desired(now, name, proposal, desired);
+                    }
                     self.begin_remove(now, name, &member, proposal);
-                    return true;
+                    return;
                 }
                 Err(why) => first = first.or(Some((member.name.clone(), why))),
             }
@@ -468,7 +489,6 @@ impl Engine {
             |(_, why)| why,
         );
         self.refuse(now, name, None, proposal, why);
-        false
     }
 
     /// Who would be missed least first: cordoned, then with the fewest requests, then the
@@ -530,7 +550,11 @@ impl Engine {
                 proposal.origin = origin;
             }
             let count = wanted.saturating_sub(size);
-            self.add(now, pool, name, count, &proposal, size);
+            let sizes = Sizes {
+                now: size,
+                desired: None,
+            };
+            self.add(now, pool, name, count, &proposal, sizes);
         } else if wanted < staying && self.adding(name) + self.removing(name) == 0 {
             // Only an operator's word, or the maximum, takes nodes away without a rule.
             let over = staying > settings.max;
@@ -540,7 +564,7 @@ impl Engine {
                 if !over {
                     proposal.origin = origin;
                 }
-                self.remove_one(now, pool, name, &proposal);
+                self.remove_one(now, pool, name, &proposal, None);
             }
         }
     }
@@ -592,6 +616,7 @@ impl Engine {
     pub(crate) fn begin_cooldown(&mut self, now: Now, origin: &Origin, pool: &PoolName) {
         if let Origin::Rule(rule) = origin
             && !self.cooldown_of(rule).is_zero()
+            && self.state.cooldowns.get(&(rule.clone(), pool.clone())) != Some(&now)
         {
             self.emit(crate::journal::Record::Cooldown {
                 rule: rule.clone(),

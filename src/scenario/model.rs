@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use rhizome_engine::action::{Action, ActionKey, ActionKind, ActionResult, Done, mark};
+use rhizome_engine::action::{
+    Action, ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind, mark,
+};
 use rhizome_engine::event::{
     NodeView, Observation, PodView, Ready, Requests, ServerStatus, ServerView,
 };
@@ -24,6 +26,8 @@ const REBOOT: Duration = Duration::from_secs(30);
 const DELETE: Duration = Duration::from_secs(5);
 /// Until a node is empty.
 const DRAIN: Duration = Duration::from_secs(20);
+/// Until a call that hangs is given up.
+const HANG: Duration = Duration::from_secs(5);
 /// How often a kubelet renews its lease.
 const LEASE: Duration = Duration::from_secs(10);
 /// After this long without a lease the cluster says Unknown.
@@ -57,14 +61,51 @@ struct Node {
     created: Timestamp,
 }
 
+/// What becomes of an action.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It is done, and says so.
+    Done,
+    /// Nothing happens, and whoever asked is told to try again.
+    Refused,
+    /// Nothing happens, and whoever asked cannot tell.
+    NotDone,
+    /// It is done, and whoever asked cannot tell.
+    AnswerLost,
+    /// Whoever asked cannot tell, and it is done only this much later.
+    Late(Duration),
+}
+
 /// What will be so at a time.
 #[derive(Debug, Clone)]
 enum Later {
     Outcome(ActionKey, ActionResult),
+    Begin(Box<Action>),
     Active(VmId),
     Join(VmId),
     Off(VmId),
     Gone(VmId),
+}
+
+/// A machine as it really is, whatever is seen of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fact {
+    /// Its name.
+    pub name: NodeName,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Its VM.
+    pub vm: VmId,
+    /// The operation in the VM's mark.
+    pub operation: Option<String>,
+    /// Whether the VM exists.
+    pub there: bool,
+    /// Whether it runs.
+    pub serves: bool,
+    /// Whether the cluster has a node of it.
+    pub joined: bool,
+    /// Whether that is cordoned.
+    pub cordoned: bool,
 }
 
 /// All machines, and what is under way.
@@ -137,9 +178,51 @@ impl Model {
     }
 
     /// Takes an action: what it leads to comes later.
-    pub(super) fn act(&mut self, now: Timestamp, action: &Action) {
-        let (after, result) = self.begin(now, action);
+    pub(super) fn act(&mut self, now: Timestamp, action: &Action, fate: Fate) {
+        let unknown = || {
+            Err(Failure::new(
+                FailureKind::Unknown,
+                "the connection was reset",
+            ))
+        };
+        let (after, result) = match fate {
+            Fate::Done => self.begin(now, action),
+            Fate::Refused => {
+                let kind = FailureKind::Retry { after: None };
+                (HANG, Err(Failure::new(kind, "the service is unavailable")))
+            }
+            Fate::NotDone => (HANG, unknown()),
+            Fate::AnswerLost => {
+                // What it says is lost; what it did is not.
+                let (_, _) = self.begin(now, action);
+                (HANG, unknown())
+            }
+            Fate::Late(by) => {
+                self.at(now.plus(by), Later::Begin(Box::new(action.clone())));
+                (HANG, unknown())
+            }
+        };
         self.at(now.plus(after), Later::Outcome(action.key, result));
+    }
+
+    /// Whoever asked is gone: no answer reaches it.
+    pub(super) fn forget_answers(&mut self) {
+        self.later
+            .retain(|_, later| !matches!(later, Later::Outcome(..)));
+    }
+
+    /// The machines there are, as they really are.
+    pub(super) fn machines(&self) -> impl Iterator<Item = Fact> {
+        self.machines.iter().map(|machine| Fact {
+            name: machine.name.clone(),
+            pool: machine.pool(),
+            vm: machine.id.clone(),
+            operation: machine.metadata.get(mark::OPERATION).cloned(),
+            there: machine.there,
+            serves: machine.alive && machine.there,
+            joined: machine.node.is_some(),
+            cordoned: machine.node.as_ref().is_some_and(|node| node.cordoned),
+        })
     }
 
     /// Lets everything happen that is due, and says which actions ended.
@@ -151,6 +234,9 @@ impl Model {
             }
             match entry.remove() {
                 Later::Outcome(key, result) => ended.push_back((key, result)),
+                Later::Begin(action) => {
+                    let (_, _) = self.begin(now, &action);
+                }
                 Later::Active(id) => self.become_active(&id, now),
                 Later::Join(id) => self.join(&id, now),
                 Later::Off(id) => self.set(&id, |machine| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rhizome_engine::action::Action;
 use rhizome_engine::event::{
     Alert, Batch, Form, Input, OperatorRequest, SourceName, SourceReport, Target,
 };
@@ -15,7 +16,7 @@ use rhizome_engine::settings::{Limits, Settings};
 use rhizome_engine::time::{Monotonic, Now, Timestamp, format_duration};
 use rhizome_engine::{Engine, Output};
 
-use super::model::Model;
+use super::model::{Fact, Fate, Model};
 use super::parse::{Happening, Scenario};
 
 /// The first second of every scenario: 2026-01-01T00:00:00Z.
@@ -44,20 +45,13 @@ pub enum PlayError {
 ///
 /// Returns why it cannot be played at all.
 pub fn play(scenario: &Scenario, policies: &[SourceFile]) -> Result<Vec<String>, PlayError> {
-    let policies = Arc::new(PolicySet::load(policies).map_err(PlayError::Policies)?);
-    for pool in scenario.nodes.keys() {
-        if !scenario.pools.contains_key(pool) {
-            return Err(PlayError::Pool(pool.clone()));
-        }
-    }
-    let mut player = Player::new(scenario, policies);
-    for second in 0..=player.end.as_secs() {
-        player.second(second);
-    }
-    Ok(player.lines)
+    let mut rehearsal = Rehearsal::new(scenario, policies)?;
+    while rehearsal.second() {}
+    Ok(rehearsal.lines)
 }
 
-struct Player<'a> {
+/// A scenario being played, second by second, for those who want to look or to interfere.
+pub struct Rehearsal<'a> {
     scenario: &'a Scenario,
     policies: Arc<PolicySet>,
     engine: Engine,
@@ -69,10 +63,114 @@ struct Player<'a> {
     heard: BTreeMap<SourceName, bool>,
     held_back: Vec<Batch>,
     wishes: u32,
+    next: u64,
+    fates: Option<Box<dyn FnMut(&Action) -> Fate>>,
+    acted: Vec<(Timestamp, Action)>,
+    cut: Option<Cut>,
+    unanswered: Vec<OperatorRequest>,
 }
 
-impl<'a> Player<'a> {
-    fn new(scenario: &'a Scenario, policies: Arc<PolicySet>) -> Self {
+/// Where the program is killed.
+#[derive(Debug, Clone, Copy)]
+struct Cut {
+    records: usize,
+    done: bool,
+    fell: bool,
+}
+
+impl<'a> Rehearsal<'a> {
+    /// At the first second of `scenario`; nothing has happened yet.
+    ///
+    /// # Errors
+    ///
+    /// Returns why it cannot be played at all.
+    pub fn new(scenario: &'a Scenario, policies: &[SourceFile]) -> Result<Self, PlayError> {
+        let policies = Arc::new(PolicySet::load(policies).map_err(PlayError::Policies)?);
+        for pool in scenario.nodes.keys() {
+            if !scenario.pools.contains_key(pool) {
+                return Err(PlayError::Pool(pool.clone()));
+            }
+        }
+        Ok(Self::begin(scenario, policies))
+    }
+
+    /// Plays the next second. False if there is none.
+    pub fn second(&mut self) -> bool {
+        let second = self.next;
+        if second > self.end.as_secs() {
+            return false;
+        }
+        self.next += 1;
+        self.play(second);
+        true
+    }
+
+    /// Lets `fates` say what becomes of each action from now on.
+    pub fn set_fates(&mut self, fates: impl FnMut(&Action) -> Fate + 'static) {
+        self.fates = Some(Box::new(fates));
+    }
+
+    /// Kills the program just when the journal holds `records` records. Of what it has sent in
+    /// that moment all is done, or nothing is; no answer comes.
+    pub fn cut_at(&mut self, records: usize, done: bool) {
+        let fell = false;
+        self.cut = Some(Cut {
+            records,
+            done,
+            fell,
+        });
+    }
+
+    /// Whether it was killed there.
+    pub fn is_cut(&self) -> bool {
+        self.cut.is_some_and(|cut| cut.fell)
+    }
+
+    /// Starts the program again on these records.
+    pub fn start_again(&mut self, records: Vec<Record>) {
+        self.cut = None;
+        self.journal = records;
+        let now = at(self.next);
+        self.engine = engine(self.scenario, &self.policies, &self.journal, now);
+        self.report(now);
+        // Whoever was told nothing asks again.
+        for request in std::mem::take(&mut self.unanswered) {
+            self.step(now, Input::Operator(request));
+        }
+    }
+
+    /// The journal so far.
+    pub fn journal(&self) -> &[Record] {
+        &self.journal
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The lines so far.
+    pub fn lines(&self) -> &[String] {
+        &self.lines
+    }
+
+    /// The machines, as they really are.
+    pub fn machines(&self) -> Vec<Fact> {
+        self.model.machines().collect()
+    }
+
+    /// The inputs that cannot be heard just now.
+    pub fn unheard(&self) -> Vec<SourceName> {
+        let unheard = self.heard.iter().filter(|(_, heard)| !**heard);
+        unheard.map(|(source, _)| *source).collect()
+    }
+
+    /// The actions since the last call, with their times.
+    pub fn take_actions(&mut self) -> Vec<(Timestamp, Action)> {
+        std::mem::take(&mut self.acted)
+    }
+
+    fn begin(scenario: &'a Scenario, policies: Arc<PolicySet>) -> Self {
         let kubernetes = scenario
             .pools
             .iter()
@@ -120,10 +218,15 @@ impl<'a> Player<'a> {
             events: 0,
             held_back: Vec::new(),
             wishes: 0,
+            next: 0,
+            fates: None,
+            acted: Vec::new(),
+            cut: None,
+            unanswered: Vec::new(),
         }
     }
 
-    fn second(&mut self, second: u64) {
+    fn play(&mut self, second: u64) {
         let now = at(second);
         while let Some((when, happening)) = self.scenario.events.get(self.events)
             && when.as_secs() <= second
@@ -240,7 +343,10 @@ impl<'a> Player<'a> {
                     why: "asked".to_owned(),
                     wish: wish.clone(),
                 };
-                self.step(now, Input::Operator(request));
+                self.step(now, Input::Operator(request.clone()));
+                if self.is_cut() {
+                    self.unanswered.push(request);
+                }
             }
             Happening::Restart => {
                 self.engine = engine(self.scenario, &self.policies, &self.journal, now);
@@ -257,11 +363,16 @@ impl<'a> Player<'a> {
     }
 
     fn step(&mut self, now: Now, input: Input) {
+        if self.is_cut() {
+            // Nobody is there to be told.
+            return;
+        }
         let output = self.engine.step(now, input);
         self.take(now, output);
     }
 
-    fn take(&mut self, now: Now, output: Output) {
+    fn take(&mut self, now: Now, mut output: Output) {
+        self.fall(&mut output);
         let time = format_duration(now.wall.since(BEGIN));
         for record in &output.records {
             if let Some(line) = line_of(record) {
@@ -272,9 +383,34 @@ impl<'a> Player<'a> {
             self.lines.push(format!("{time} error {failure}"));
         }
         self.journal.extend(output.records);
-        for action in &output.actions {
-            self.model.act(now.wall, action);
+        for action in output.actions {
+            let fate = self
+                .fates
+                .as_mut()
+                .map_or(Fate::Done, |fates| fates(&action));
+            self.model.act(now.wall, &action, fate);
+            self.acted.push((now.wall, action));
         }
+        if self.is_cut() {
+            self.model.forget_answers();
+        }
+    }
+
+    /// If this is where the program is killed: what it wrote in time, and what it had sent.
+    fn fall(&mut self, output: &mut Output) {
+        let have = self.journal.len();
+        let Some(cut) = &mut self.cut else { return };
+        if cut.fell || have + output.records.len() < cut.records {
+            return;
+        }
+        cut.fell = true;
+        output.records.truncate(cut.records.saturating_sub(have));
+        let records = &output.records;
+        let done = cut.done;
+        output.actions.retain(|action| {
+            let intent = |record: &Record| matches!(record, Record::Intent { action: sent, .. } if sent.key == action.key);
+            done && records.iter().any(intent)
+        });
     }
 }
 

@@ -10,5 +10,8 @@
 mod cli;
 mod config_files;
 mod corpus;
+mod crash;
 mod operators;
 mod scenarios;
+mod simulation;
+mod support;

@@ -7,10 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rhizome::scenario;
-use rhizome_engine::policy::SourceFile;
 
-/// Test threads have 2 MiB of stack; scripts are given 16.
-const STACK: usize = 16 << 20;
+use crate::support::{on_engine_stack, policies_of};
 
 /// Fewer files than this, and they were not found.
 const FILES_MIN: usize = 2;
@@ -27,12 +25,7 @@ fn scenarios_come_out_as_they_say() {
         "scenarios were not found: {files:?}"
     );
     let run = move || files.iter().filter_map(|file| check(file)).collect();
-    let failures: Vec<String> = std::thread::Builder::new()
-        .stack_size(STACK)
-        .spawn(run)
-        .unwrap()
-        .join()
-        .unwrap();
+    let failures: Vec<String> = on_engine_stack(run);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -55,18 +48,7 @@ fn check(file: &Path) -> Option<String> {
         Err(error) => return Some(format!("{name}: {error}")),
     };
     let folder = file.parent().unwrap();
-    let policies: Vec<_> = scenario
-        .policies
-        .iter()
-        .map(|policy| SourceFile {
-            name: Path::new(policy)
-                .file_name()
-                .unwrap()
-                .to_string_lossy()
-                .into_owned(),
-            text: fs::read_to_string(folder.join(policy)).unwrap(),
-        })
-        .collect();
+    let policies = policies_of(&scenario, folder);
     let lines = match scenario::play(&scenario, &policies) {
         Ok(lines) => lines,
         Err(error) => return Some(format!("{name}: {error}")),

@@ -1,0 +1,37 @@
+//! What several of these tests need.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rhizome::scenario::Scenario;
+use rhizome_engine::policy::SourceFile;
+
+/// Test threads have 2 MiB of stack; scripts are given 16.
+const STACK: usize = 16 << 20;
+
+/// Runs `act` on a thread with the stack that the engine's thread has.
+pub(crate) fn on_engine_stack<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(act);
+    match thread.unwrap().join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+/// Where the scenarios are.
+pub(crate) fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
+}
+
+/// The policies that a scenario in `folder` names.
+pub(crate) fn policies_of(scenario: &Scenario, folder: &Path) -> Vec<SourceFile> {
+    let read = |policy: &String| SourceFile {
+        name: Path::new(policy)
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .into_owned(),
+        text: fs::read_to_string(folder.join(policy)).unwrap(),
+    };
+    scenario.policies.iter().map(read).collect()
+}
