@@ -12,6 +12,7 @@ mod config_files;
 mod corpus;
 mod crash;
 mod operators;
+mod readme;
 mod scenarios;
 mod simulation;
 mod support;
