@@ -166,8 +166,19 @@ impl Openstack {
         marks: &BTreeMap<String, String>,
         trace: &Trace,
     ) -> ActionResult {
+        let server = self.there(vm, trace).await?;
+        // Already this operation's, and not yet when it was decided on: this very action was
+        // carried out before, and its answer was lost. Once more would undo the join, and so
+        // would another token: the look comes first.
+        let rebuilt = VmRef {
+            operation: Some(hand.action.key.operation),
+            ..vm.clone()
+        };
+        if *vm != rebuilt && self.not_the_one(&server, hand.action, &rebuilt).is_none() {
+            return Ok(Done::Already);
+        }
+        let server = self.owned(server, hand.action, vm)?;
         let (machine, user_data) = self.machine(hand.action, node)?;
-        let server = self.own(hand.action, vm, trace).await?;
         // Nova puts this in the place of all metadata, so what others wrote there is sent back.
         let mut metadata = server.metadata.unwrap_or_default();
         metadata.extend(marks.clone());
@@ -230,6 +241,12 @@ impl Openstack {
 
     /// Reads the server by its id and makes sure that it is the one that was decided on.
     async fn own(&self, action: &Action, vm: &VmRef, trace: &Trace) -> Result<ServerBody, Failure> {
+        let server = self.there(vm, trace).await?;
+        self.owned(server, action, vm)
+    }
+
+    /// Reads the server by its id.
+    async fn there(&self, vm: &VmRef, trace: &Trace) -> Result<ServerBody, Failure> {
         let server = self.nova.server(&vm.id, trace).await?;
         if server.unknown() {
             return Err(Failure::new(
@@ -246,6 +263,16 @@ impl Openstack {
                 format!("server {} is deleted", vm.id),
             ));
         }
+        Ok(server)
+    }
+
+    /// Makes sure that the server is the one that was decided on.
+    fn owned(
+        &self,
+        server: ServerBody,
+        action: &Action,
+        vm: &VmRef,
+    ) -> Result<ServerBody, Failure> {
         match self.not_the_one(&server, action, vm) {
             None => Ok(server),
             Some(why) => Err(Failure::new(
