@@ -392,6 +392,11 @@ impl Engine {
         if over.committed && *ending == Ending::Done {
             self.forget(now, &over);
         }
+        for machine in over.machines() {
+            if let Some(slot) = self.world.cluster.slot(machine.node.as_str()) {
+                self.rules.treated(slot);
+            }
+        }
         self.emit(Record::Operation {
             operation: Box::new(over),
         });

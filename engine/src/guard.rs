@@ -505,13 +505,21 @@ impl<'a> Guard<'a> {
     fn seen_by_others(&self, member: &Member, settings: &PoolSettings) -> Vec<Witness> {
         let mut witnesses = Vec::new();
         let grace = self.limits().lease_grace;
-        if settings.kubernetes && member.not_ready_for(self.sight.now.wall, grace).is_some() {
+        // What cannot be heard says nothing: leases grow old while the API server is away.
+        let heard = |source| {
+            let Sight { now, settings, .. } = self.sight;
+            self.brakes.hears(source, now, settings).is_ok()
+        };
+        if settings.kubernetes
+            && heard(SourceName::Kubernetes)
+            && member.not_ready_for(self.sight.now.wall, grace).is_some()
+        {
             witnesses.push(Witness::Kubernetes);
         }
         let off = |server: &crate::cluster::Server| {
             matches!(server.status, ServerStatus::Error | ServerStatus::Shutoff)
         };
-        if member.server.as_ref().is_some_and(off) {
+        if heard(SourceName::Openstack) && member.server.as_ref().is_some_and(off) {
             witnesses.push(Witness::Nova);
         }
         witnesses

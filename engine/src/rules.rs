@@ -219,6 +219,11 @@ impl Rules {
         self.nodes.retain(|(other, _), _| *other != slot);
     }
 
+    /// Something was done to the node of this slot: what held of it has to hold anew.
+    pub(crate) fn treated(&mut self, slot: NodeSlot) {
+        self.left(slot);
+    }
+
     /// When a timer runs out next.
     pub(crate) fn wake_at(&self) -> Option<Monotonic> {
         let (slice, _) = self.timers.first_key_value()?;

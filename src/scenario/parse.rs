@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rhizome_engine::event::{SourceName, Target, Wish};
-use rhizome_engine::names::{NodeName, PoolName};
+use rhizome_engine::names::{NodeName, OperationIdError, PoolName};
 use rhizome_engine::settings::PoolSettings;
 use rhizome_engine::time::parse_duration;
 
 use super::series;
+
+#[cfg(test)]
+mod tests;
 
 /// A scenario as written.
 #[derive(Debug, Clone, Default)]
@@ -295,6 +298,15 @@ fn read_wish(words: &[&str]) -> Result<Wish, String> {
         ["protect", name] => Ok(Wish::Protect {
             node: NodeName::new(name),
             on: true,
+        }),
+        ["unprotect", name] => Ok(Wish::Protect {
+            node: NodeName::new(name),
+            on: false,
+        }),
+        ["cancel", operation] => Ok(Wish::Cancel {
+            operation: operation
+                .parse()
+                .map_err(|error: OperationIdError| error.to_string())?,
         }),
         ["maintenance", "node", name, length] => Ok(Wish::Maintenance {
             target: Target::Node(NodeName::new(name)),

@@ -303,11 +303,13 @@ impl<'a> Rehearsal<'a> {
 
     fn happen(&mut self, now: Now, happening: &Happening) {
         match happening {
-            Happening::Die(name) => self.machine(name, super::model::Machine::die),
-            Happening::Break(name) => self.machine(name, super::model::Machine::break_down),
-            Happening::AgentDies(name) => self.machine(name, super::model::Machine::agent_dies),
-            Happening::Back(name) => self.machine(name, super::model::Machine::come_back),
-            Happening::Stop(name) => self.machine(name, super::model::Machine::stop),
+            Happening::Die(name) => self.machine(now, name, super::model::Machine::die),
+            Happening::Break(name) => self.machine(now, name, super::model::Machine::break_down),
+            Happening::AgentDies(name) => {
+                self.machine(now, name, super::model::Machine::agent_dies)
+            }
+            Happening::Back(name) => self.machine(now, name, super::model::Machine::come_back),
+            Happening::Stop(name) => self.machine(now, name, super::model::Machine::stop),
             Happening::Source(source, flowing) => {
                 self.heard.insert(*source, *flowing);
                 self.report(now);
@@ -356,9 +358,14 @@ impl<'a> Rehearsal<'a> {
         }
     }
 
-    fn machine(&mut self, name: &NodeName, change: fn(&mut super::model::Machine)) {
-        if let Some(machine) = self.model.machine_mut(name) {
-            change(machine);
+    fn machine(&mut self, now: Now, name: &NodeName, change: fn(&mut super::model::Machine)) {
+        match self.model.machine_mut(name) {
+            Some(machine) => change(machine),
+            None => {
+                let time = format_duration(now.wall.since(BEGIN));
+                self.lines
+                    .push(format!("{time} error there is no machine `{name}`"));
+            }
         }
     }
 

@@ -20,7 +20,7 @@ use rhizome_engine::time::{Timestamp, format_duration};
 use crate::support::on_engine_stack;
 
 /// Seeds of an ordinary run: about ten seconds in a debug build.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 12;
 
 /// Trouble is over by then; the rest is for things to settle.
 const TROUBLE: u64 = 60 * 60;
