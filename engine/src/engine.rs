@@ -404,9 +404,10 @@ impl Engine {
     fn alert(&mut self, now: Now, alert: &crate::event::Alert) {
         self.world.brakes.alert(&self.world.cluster, alert);
         if alert.firing {
-            let expiry = self.world.settings.limits.decision_expiry;
             let sight = self.world.sight(now);
-            self.rules.alert(sight, alert, expiry, &self.watch);
+            self.rules.alert(sight, alert, &self.watch);
+        } else {
+            self.rules.alert_over(alert);
         }
         self.replan = true;
     }

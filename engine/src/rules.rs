@@ -33,8 +33,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 const SLICE_MS: u64 = 100;
 
 /// Most proposals of alerts that wait to be granted. An alert storm fills it, and what does not
-/// fit is dropped: it will be sent again by Alertmanager.
+/// fit is dropped; as a witness the alert counts all the same.
 const ASKED_MAX: usize = 1_000;
+
+/// What an alert proposes stands while it fires, for a second witness may come later than the
+/// alert, which is told once. No longer than this, for the end of an alert may get lost:
+/// Alertmanager's own default until it repeats one.
+const ALERT_STANDS: Duration = Duration::from_secs(4 * 3600);
 
 /// Ends a script that runs for too long. Handed in by the caller, since the engine has no
 /// clock; replay hands in none, so that its answers never depend on the machine.
@@ -90,6 +95,8 @@ struct Standing {
 struct Asked {
     proposal: Proposal,
     until: Monotonic,
+    /// The fingerprint of the alert that asks; an operator's wish has none.
+    alert: Option<String>,
 }
 
 /// The rules and how far each has come.
@@ -364,13 +371,7 @@ impl Rules {
     }
 
     /// Runs the rules of an alert that fires.
-    pub(crate) fn alert(
-        &mut self,
-        sight: Sight<'_>,
-        alert: &Alert,
-        expiry: Duration,
-        watch: &Watch,
-    ) {
+    pub(crate) fn alert(&mut self, sight: Sight<'_>, alert: &Alert, watch: &Watch) {
         let policies = Arc::clone(&self.policies);
         for (place, rule) in policies.rules().iter().enumerate() {
             if !matches!(&rule.kind, RuleKind::OnAlert(name) if *name == alert.name) {
@@ -378,18 +379,34 @@ impl Rules {
             }
             let subject = Subject::Alert(alert.clone());
             for proposal in self.propose(place, &subject, &mut NoSignals, watch) {
-                self.ask(proposal, sight.now.mono.plus(expiry));
+                self.stand(Asked {
+                    proposal,
+                    until: sight.now.mono.plus(ALERT_STANDS),
+                    alert: Some(alert.fingerprint.clone()),
+                });
             }
         }
     }
 
+    /// An alert fires no longer: nothing is done on its word any more.
+    pub(crate) fn alert_over(&mut self, alert: &Alert) {
+        self.asked
+            .retain(|asked| asked.alert.as_ref() != Some(&alert.fingerprint));
+    }
+
     /// Takes in a proposal that stands until it is granted or `until`.
     pub(crate) fn ask(&mut self, proposal: Proposal, until: Monotonic) {
-        self.asked.retain(|asked| {
-            asked.proposal.origin != proposal.origin || asked.proposal.ask != proposal.ask
+        self.stand(Asked {
+            proposal,
+            until,
+            alert: None,
         });
+    }
+
+    fn stand(&mut self, new: Asked) {
+        self.answered(&new.proposal);
         if self.asked.len() < ASKED_MAX {
-            self.asked.push(Asked { proposal, until });
+            self.asked.push(new);
         }
     }
 
