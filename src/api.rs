@@ -234,7 +234,9 @@ async fn why(
     let (folder, about) = (api.state.clone(), target.clone());
     let read = move || history::read(&folder, &about, since, HISTORY_SHOWN);
     let history = tokio::task::spawn_blocking(read).await.unwrap_or_default();
-    if now.is_none() && history.is_empty() {
+    // What stopped everything is no sign that the name ever was.
+    let named = history.iter().any(|record| !history::of_all(record));
+    if now.is_none() && !named {
         let name = match &target {
             Target::Node(name) => format!("node `{name}`"),
             Target::Pool(name) => format!("pool `{name}`"),

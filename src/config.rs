@@ -83,7 +83,7 @@ pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
             place: Place::default(),
             key: String::new(),
             message: format!(
-                "cannot be read ({error}): name another with `--config`, or begin one with `rhizome config example`"
+                "cannot be read ({error}): name another file, or begin one with `rhizome config example`"
             ),
         }],
     })?;

@@ -9,6 +9,10 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogConfig, LogFormat};
 
+/// A client that logs each failed connection, twice a second while a server is away. Our own
+/// watch says the same once.
+const QUIET: &str = "kube_client::client::builder=off";
+
 /// Begins to log. A second call changes nothing: a test may have begun before.
 ///
 /// `RUST_LOG` goes before the configuration, so that an operator can look closer for once.
@@ -20,7 +24,7 @@ pub fn init(config: &LogConfig) {
         LogFormat::Json => false,
     };
     let filter = EnvFilter::try_from_default_env()
-        .or_else(|_| EnvFilter::try_new(&config.level))
+        .or_else(|_| EnvFilter::try_new(format!("{},{QUIET}", config.level)))
         .unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
     let begun = if text {

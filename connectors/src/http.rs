@@ -143,6 +143,8 @@ impl Collector {
             refilled: true,
             trouble: if flowing {
                 String::new()
+            } else if last == 0 {
+                "no agent has posted yet".to_owned()
             } else {
                 format!("no agent has posted for {} s", FLOWING_FOR.as_secs())
             },

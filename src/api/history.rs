@@ -99,6 +99,20 @@ fn about(record: &Record, target: &Target, operations: &mut BTreeSet<OperationId
     }
 }
 
+/// Whether a record is about every node and pool alike.
+pub(super) fn of_all(record: &Record) -> bool {
+    matches!(
+        record,
+        Record::Brake {
+            brake: Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock,
+            ..
+        } | Record::Wish {
+            wish: Wish::Pause { pool: None } | Wish::Resume { pool: None },
+            ..
+        }
+    )
+}
+
 /// When a record was made; nothing for a snapshot.
 pub(crate) fn at(record: &Record) -> Option<Timestamp> {
     match record {
@@ -122,6 +136,7 @@ pub(crate) fn at(record: &Record) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use rhizome_engine::decision::{Origin, Rung};
+    use rhizome_engine::event::SourceName;
     use rhizome_engine::names::{NodeName, PoolName};
     use rhizome_engine::time::{Monotonic, Now};
 
@@ -170,5 +185,22 @@ mod tests {
         let node = Target::Node(NodeName::new("a-1"));
         assert_eq!(read(&node, None, 9), [rung("a-1", 3)]);
         assert_eq!(read(&Target::Node(NodeName::new("no")), None, 9), []);
+    }
+
+    #[test]
+    fn what_stops_everything_names_nobody() {
+        let brake = |brake| Record::Brake {
+            brake,
+            on: true,
+            detail: String::new(),
+            at: now(1),
+        };
+        let blind = brake(Brake::Blind(SourceName::Kafka));
+        let storm = brake(Brake::Storm(PoolName::new("a")));
+        assert!(of_all(&blind));
+        assert!(!of_all(&storm));
+        assert!(!of_all(&desired("a", 1)));
+        let nobody = Target::Node(NodeName::new("no"));
+        assert_eq!(about_target(vec![blind.clone(), storm], &nobody), [blind]);
     }
 }
