@@ -497,10 +497,12 @@ impl Engine {
             let Some(PoolSlot(pool)) = self.world.cluster.pool_slot(&operation.pool) else {
                 continue;
             };
-            let listed = operation
-                .new
-                .as_ref()
-                .is_some_and(|new| self.world.cluster.find(new.node.as_str()).is_some());
+            // A node that has joined while its VM is not listed yet is in no pool: it is counted
+            // here until it is.
+            let listed = operation.new.as_ref().is_some_and(|new| {
+                let member = self.world.cluster.find(new.node.as_str());
+                member.is_some_and(|member| member.pool == Some(PoolSlot(pool)))
+            });
             if operation.creates_vm()
                 && !listed
                 && let Some(count) = counts.get_mut(usize::from(pool))

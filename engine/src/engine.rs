@@ -402,7 +402,7 @@ impl Engine {
     }
 
     fn alert(&mut self, now: Now, alert: &crate::event::Alert) {
-        self.world.brakes.alert(&self.world.cluster, alert);
+        self.world.brakes.alert(now, &self.world.cluster, alert);
         if alert.firing {
             let sight = self.world.sight(now);
             self.rules.alert(sight, alert, &self.watch);

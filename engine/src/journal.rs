@@ -206,6 +206,8 @@ pub struct State {
 }
 
 mod apply;
+#[cfg(test)]
+mod tests;
 
 /// Maps whose keys are not text, as lists of pairs in JSON.
 mod pairs {

@@ -65,6 +65,9 @@ pub(crate) struct Lab {
     pub(crate) lag: Duration,
     /// Whether each action is answered as accepted.
     pub(crate) obedient: bool,
+    /// Whether scripts may fail.
+    pub(crate) forgiving: bool,
+    pub(crate) failures: Vec<String>,
     settings: Settings,
     policies: Arc<PolicySet>,
     second: u64,
@@ -186,6 +189,8 @@ impl Lab {
             sources: sources.map(|source| (source, true)).into(),
             lag: Duration::ZERO,
             obedient: false,
+            forgiving: false,
+            failures: Vec::new(),
             settings,
             policies,
             second: 0,
@@ -339,7 +344,13 @@ impl Lab {
     }
 
     fn take(&mut self, output: Output) -> Option<Monotonic> {
-        assert!(output.failures.is_empty(), "{:?}", output.failures);
+        assert!(
+            self.forgiving || output.failures.is_empty(),
+            "{:?}",
+            output.failures
+        );
+        self.failures
+            .extend(output.failures.into_iter().map(|failure| failure.message));
         self.journal.extend(output.records.iter().cloned());
         self.records.extend(output.records);
         self.actions.extend(output.actions);

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::cluster::PoolSlot;
 use crate::decision::{Ask, Direction, Evidence, Origin, Proposal, Witness};
 use crate::event::Alert;
-use crate::names::PoolName;
+use crate::names::{NodeName, PoolName, RuleId};
 use crate::policy::{
     BodyAsk, Interrupt, PolicyError, PolicySet, PoolFacts, RuleKind, Signal, SignalReader, Subject,
     Verdict,
@@ -243,7 +243,11 @@ impl Rules {
             if (entry.key() + 1).saturating_mul(SLICE_MS) > sight.now.mono.0 {
                 return;
             }
-            for slot in entry.remove() {
+            let mut slots = entry.remove();
+            // One timer for each node, however often it was set: each is set anew below.
+            slots.sort_unstable();
+            slots.dedup();
+            for slot in slots {
                 let looked = self.looked(slot);
                 let due = self.due(sight, slot);
                 if due.is_some_and(|due| due > sight.now.mono.0) && looked > 0 {
@@ -254,6 +258,11 @@ impl Rules {
                 }
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn timer_count(&self) -> usize {
+        self.timers.values().map(Vec::len).sum()
     }
 
     /// Evaluates the rules of a node. Its timer is set anew if it has none in the near future.
@@ -304,7 +313,9 @@ impl Rules {
                         self.nodes.remove(&(slot, place));
                     }
                 }
-                Held::NotYet(due) => self.arm(due, slot),
+                // Set once, not with each record of the hold.
+                Held::Begins(due) => self.arm(due, slot),
+                Held::NotYet => {}
                 Held::Yes => {
                     let again = self
                         .nodes
@@ -490,6 +501,10 @@ impl Rules {
                 return Vec::new();
             }
         };
+        if let Some(other) = asks.iter().find_map(|ask| other_node(subject, ask)) {
+            self.failures.push(not_seen(&rule.id, other));
+            return Vec::new();
+        }
         let mut evidence = policies.evidence(place, reader);
         evidence.policy = policies.hash().chars().take(12).collect();
         let direction = match rule.kind {
@@ -552,13 +567,16 @@ impl Rules {
             *since = 0;
             return Held::No;
         }
-        if *since == 0 {
+        let begins = *since == 0;
+        if begins {
             *since = now.0.max(1);
         }
         if now.since(Monotonic(*since)) >= hold {
             Held::Yes
+        } else if begins {
+            Held::Begins(Monotonic(*since).plus(hold).0)
         } else {
-            Held::NotYet(Monotonic(*since).plus(hold).0)
+            Held::NotYet
         }
     }
 
@@ -592,7 +610,9 @@ impl Rules {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     No,
-    NotYet(u64),
+    /// From now on; the hold is over then.
+    Begins(u64),
+    NotYet,
     Yes,
 }
 
@@ -616,6 +636,36 @@ fn scaled(kind: &RuleKind) -> Option<&PoolName> {
     match kind {
         RuleKind::ScaleUp(pool) | RuleKind::ScaleDown(pool) => Some(pool),
         _ => None,
+    }
+}
+
+/// The node that a body wants healed although its rule did not look at it. What an alert's body
+/// names is the alert's word.
+fn other_node<'a>(subject: &Subject, ask: &'a BodyAsk) -> Option<&'a NodeName> {
+    let BodyAsk::Heal { node, .. } = ask else {
+        return None;
+    };
+    match subject {
+        Subject::Alert(_) => None,
+        Subject::Node { name, .. } => (name != node).then_some(node),
+        Subject::Pool(_) => Some(node),
+    }
+}
+
+fn not_seen(rule: &RuleId, node: &NodeName) -> PolicyError {
+    let (file, line) = rule
+        .as_str()
+        .rsplit_once(':')
+        .unwrap_or((rule.as_str(), ""));
+    PolicyError {
+        file: file.to_owned(),
+        line: line.parse().unwrap_or_default(),
+        column: 0,
+        message: format!(
+            "the body wants `{node}` healed, which its rule did not look at: what the rule saw is \
+             no witness of it. Heal the node that the body is given, or write a rule that looks \
+             at `{node}`"
+        ),
     }
 }
 

@@ -3,7 +3,7 @@
 //! That a brake holds is journaled, so a restart does not take it off. What is kept here beside
 //! is how well each source can be heard, and the alerts that fire.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Guard, Refused, allowed_ill, clock_drift, refuse};
@@ -14,7 +14,7 @@ use crate::journal::{Brake, State};
 use crate::names::NodeName;
 use crate::settings::Settings;
 use crate::signals::Sight;
-use crate::time::{Now, format_duration};
+use crate::time::{Monotonic, Now, format_duration};
 
 /// Labels of an alert that name a node, the first that is there counts. `instance` carries a
 /// port, which is cut off.
@@ -22,6 +22,10 @@ const NODE_LABELS: [&str; 4] = ["node", "hostname", "host", "instance"];
 
 /// Most alerts kept as firing for one node; more of them say nothing more.
 const ALERTS_PER_NODE: usize = 16;
+
+/// A firing alert is a witness for this long. Its end can be lost (we were down, Alertmanager
+/// was), and what was so an hour ago says nothing of a node that falls silent now.
+const ALERT_COUNTS: Duration = Duration::from_secs(3600);
 
 /// How well a source can be heard.
 #[derive(Debug, Clone)]
@@ -50,7 +54,8 @@ pub(crate) struct Brakes {
     clock_parted: Option<Now>,
     widest: Duration,
     sources: BTreeMap<SourceName, Hearing>,
-    alerts: BTreeMap<NodeName, BTreeSet<String>>,
+    /// By node and fingerprint: when it last came.
+    alerts: BTreeMap<NodeName, BTreeMap<String, Monotonic>>,
     calm: BTreeMap<Brake, Now>,
 }
 
@@ -77,7 +82,11 @@ impl Brakes {
     pub(crate) fn report(&mut self, now: Now, settings: &Settings, report: SourceReport) {
         let good = report.flowing && report.lag <= settings.limits.max_lag;
         let before = self.sources.get(&report.source);
-        let was = before.and_then(|hearing| hearing.flowing_since);
+        // Heard after a silence that nobody looked at meanwhile, as when the process stood still:
+        // it was not heard all the same.
+        let was = before
+            .filter(|hearing| !self.is_stale(hearing, now, settings))
+            .and_then(|hearing| hearing.flowing_since);
         let flowing_since = good.then(|| was.unwrap_or(now));
         let returned = match (before, was, flowing_since) {
             (Some(_), None, Some(_)) => Some(now),
@@ -96,7 +105,7 @@ impl Brakes {
 
     /// Takes in an alert: a node whose alert fires has one witness more. A resolved alert takes
     /// that away again and proves nothing else.
-    pub(crate) fn alert(&mut self, cluster: &Cluster, alert: &Alert) {
+    pub(crate) fn alert(&mut self, now: Now, cluster: &Cluster, alert: &Alert) {
         let Some(name) = node_of(cluster, alert) else {
             return;
         };
@@ -104,7 +113,7 @@ impl Brakes {
         if !alert.firing {
             alerts.remove(&alert.fingerprint);
         } else if alerts.len() < ALERTS_PER_NODE {
-            alerts.insert(alert.fingerprint.clone());
+            alerts.insert(alert.fingerprint.clone(), now.mono);
         }
         if alerts.is_empty() {
             self.alerts.remove(&name);
@@ -231,8 +240,10 @@ impl Brakes {
     /// Looks at every brake and says which closed or opened.
     pub(crate) fn update(&mut self, sight: Sight<'_>, state: &State) -> Vec<Change> {
         // A name that is gone from the inventory takes its alerts with it.
-        self.alerts
-            .retain(|node, _| sight.cluster.find(node.as_str()).is_some());
+        self.alerts.retain(|node, alerts| {
+            alerts.retain(|_, came| sight.now.mono.since(*came) < ALERT_COUNTS);
+            !alerts.is_empty() && sight.cluster.find(node.as_str()).is_some()
+        });
         let mut changes = Vec::new();
         self.update_sources(sight, state, &mut changes);
         self.update_inventories(sight, state, &mut changes);

@@ -695,3 +695,62 @@ fn a_resolved_alert_is_no_proof_of_health_and_a_firing_one_is_one_witness() {
         assert_eq!(lab.decided(), ["replace w4"]);
     });
 }
+
+#[test]
+fn an_agent_that_dies_after_a_high_value_is_one_witness() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            policy: r#"heal("workers").when(mean("cpu", "10m") > 0.9).ladder(["reboot"]);"#,
+            ..Plan::default()
+        });
+        lab.node("w3").cpu = Some(0.99);
+        lab.run(700);
+        lab.node("w3").agent = false;
+        lab.run(90);
+        assert!(lab.decided().is_empty(), "{:?}", lab.decided());
+        assert!(lab.reasons().contains(&Reason::OneWitness));
+    });
+}
+
+#[test]
+fn an_alert_whose_end_was_lost_is_no_witness_for_ever() {
+    for (age, healed) in [(3_000, true), (3_700, false)] {
+        on_engine_stack(move || {
+            let mut lab = Lab::new(Plan::default());
+            lab.run(400);
+            lab.alert("DiskFull", "w3", true);
+            lab.run(age);
+            lab.node("w3").agent = false;
+            lab.run(90);
+            assert_eq!(!lab.decided().is_empty(), healed, "{:?}", lab.decided());
+        });
+    }
+}
+
+#[test]
+fn a_report_after_a_long_silence_begins_the_flow_anew() {
+    // Rows: seconds between two good reports, whether the flow goes on through them.
+    for (seconds, goes_on) in [(29, true), (31, false)] {
+        let settings = crate::settings::Settings {
+            cluster: String::new(),
+            pools: std::collections::BTreeMap::new(),
+            limits: crate::settings::Limits::default(),
+            lateness: Duration::ZERO,
+            heartbeat_sources: vec![SourceName::Kafka],
+        };
+        let mut brakes = crate::guard::Brakes::new(BEGIN);
+        let later = BEGIN.plus(Duration::from_secs(seconds));
+        for now in [BEGIN, later] {
+            let report = crate::event::SourceReport {
+                source: SourceName::Kafka,
+                flowing: true,
+                lag: Duration::ZERO,
+                refilled: true,
+                trouble: String::new(),
+            };
+            brakes.report(now, &settings, report);
+        }
+        let since = if goes_on { BEGIN } else { later };
+        assert_eq!(brakes.flowing_since(&settings), Some(since));
+    }
+}

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::{Brake, Record, State};
-use crate::action::ActionKind;
+use crate::action::{Action, ActionKind, FailureKind};
 use crate::event::Wish;
-use crate::remediation::{Ending, Phase};
+use crate::names::PoolName;
+use crate::remediation::{Ending, Operation, Phase, Step};
 use crate::time::{Monotonic, Now};
 
 /// Removals are remembered for as long as the longest velocity cap looks back.
@@ -47,16 +48,18 @@ impl State {
             }
             Record::Operation { operation } => self.operation(operation),
             Record::Intent { at, action } => {
-                if matches!(action.kind, ActionKind::DeleteServer { .. }) {
-                    self.removal(*at, action);
-                }
+                self.removal(*at, action);
                 if let Some(operation) = self.operations.get_mut(&action.key.operation) {
                     operation.started(action.key);
                 }
                 self.open.insert(action.key, (**action).clone());
             }
-            Record::Outcome { key, .. } => {
-                self.open.remove(key);
+            Record::Outcome { key, result, .. } => {
+                let action = self.open.remove(key);
+                let unsent = matches!(result, Err(failure) if failure.kind == FailureKind::Gate);
+                if let Some(action) = action.filter(|_| unsent) {
+                    self.not_removed(&action);
+                }
             }
             Record::Desired {
                 pool, size, origin, ..
@@ -126,7 +129,7 @@ impl State {
             .for_each(|(_, then)| onto(then));
     }
 
-    fn operation(&mut self, operation: &crate::remediation::Operation) {
+    fn operation(&mut self, operation: &Operation) {
         self.next_operation = self.next_operation.max(operation.id.number + 1);
         for machine in operation.machines() {
             if !self.named.contains(&machine.node) {
@@ -149,7 +152,12 @@ impl State {
         let old = operation.old.as_ref().and_then(|old| old.vm.clone());
         let gone = match (ending, operation.committed) {
             (Ending::Done, true) if old != made => old,
-            (Ending::Failed(_) | Ending::Cancelled(_), _) if old != made => made,
+            // One that serves already is not undone: it stays, and stays ours.
+            (Ending::Failed(_) | Ending::Cancelled(_), _)
+                if old != made && operation.creates == 0 =>
+            {
+                made
+            }
             _ => None,
         };
         if let Some(vm) = gone {
@@ -165,13 +173,28 @@ impl State {
         self.open.retain(|key, _| key.operation != operation.id);
     }
 
-    fn removal(&mut self, at: Now, action: &crate::action::Action) {
-        // A delete that is tried again is one removal.
-        let again = self
-            .operations
-            .get(&action.key.operation)
-            .is_some_and(|operation| operation.tries > 0);
-        if !again {
+    /// Whether the action is a removal that was not counted before: a delete that is tried
+    /// again is one removal.
+    fn is_first_removal(&self, action: &Action) -> bool {
+        let again = |operation: &Operation| {
+            let deleted = operation.committed && operation.step == Step::DeleteServer;
+            operation.tries > 0 || deleted
+        };
+        let operation = self.operations.get(&action.key.operation);
+        matches!(action.kind, ActionKind::DeleteServer { .. }) && !operation.is_some_and(again)
+    }
+
+    /// The gate held it back: nothing was removed, however often it is asked for.
+    fn not_removed(&mut self, action: &Action) {
+        let counted = self.is_first_removal(action);
+        let of_pool = |(pool, _): &(PoolName, Now)| *pool == action.pool;
+        if counted && let Some(place) = self.removals.iter().rposition(of_pool) {
+            self.removals.remove(place);
+        }
+    }
+
+    fn removal(&mut self, at: Now, action: &Action) {
+        if self.is_first_removal(action) {
             self.removals.push_back((action.pool.clone(), at));
         }
         while self

@@ -195,3 +195,37 @@ fn another_policy_starts_its_hold_anew() {
         assert_eq!(lab.journal.iter().filter(hash).count(), 2);
     });
 }
+
+#[test]
+fn a_hold_sets_one_timer_however_many_records_come() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            policy: r#"heal("workers").when(mean("cpu", "1m") > 0.1).for_at_least("1h")
+                .ladder(["reboot"]);"#,
+            ..Plan::default()
+        });
+        lab.run(600);
+        let timers = lab.engine.rules.timer_count();
+        assert!(timers <= 2 * lab.nodes.len(), "{timers} timers");
+    });
+}
+
+#[test]
+fn a_body_heals_only_the_node_that_its_rule_looked_at() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            policy: r#"heal("workers").when(silent("60s"))
+                .then(|seen| node("w5").reboot("neighbour"));"#,
+            ..Plan::default()
+        });
+        lab.run(400);
+        // One witness of w5, and a rule that was true of w3 alone.
+        lab.die("w3");
+        lab.node("w5").kubelet = false;
+        lab.forgiving = true;
+        lab.run(120);
+        assert!(lab.decided().is_empty(), "{:?}", lab.decided());
+        assert!(!lab.failures.is_empty());
+        assert!(lab.failures.iter().all(|said| said.contains("`w5`")));
+    });
+}

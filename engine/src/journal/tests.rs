@@ -1,0 +1,103 @@
+//! What records add up to, where counting them is delicate.
+
+use std::time::Duration;
+
+use super::{Record, State};
+use crate::action::{Action, ActionKey, ActionKind, Failure, FailureKind, VmRef};
+use crate::names::{NodeName, OperationId, PoolName, VmId};
+use crate::remediation::{Context, Ending, Machine, Operation, Order, Phase};
+use crate::settings::{Limits, PoolSettings};
+use crate::time::{Now, Timestamp};
+
+fn id() -> OperationId {
+    OperationId {
+        journal: 1,
+        number: 7,
+    }
+}
+
+fn operation(order: Order) -> Operation {
+    let context = Context {
+        cluster: "c",
+        pool: &PoolSettings::default(),
+        limits: &Limits::default(),
+        epoch: 1,
+        now: Now::default(),
+    };
+    Operation::begin(id(), PoolName::new("workers"), order, &context)
+}
+
+fn delete(sequence: u32) -> Record {
+    Record::Intent {
+        at: Now::default().plus(Duration::from_secs(u64::from(sequence))),
+        action: Box::new(Action {
+            key: ActionKey {
+                operation: id(),
+                sequence,
+            },
+            epoch: 1,
+            pool: PoolName::new("workers"),
+            expires: Timestamp::default(),
+            timeout: Duration::from_secs(60),
+            kind: ActionKind::DeleteServer {
+                vm: VmRef {
+                    id: VmId::new("a"),
+                    created: Timestamp::default(),
+                    operation: None,
+                },
+            },
+        }),
+    }
+}
+
+fn outcome(sequence: u32, kind: FailureKind) -> Record {
+    Record::Outcome {
+        at: Now::default(),
+        key: ActionKey {
+            operation: id(),
+            sequence,
+        },
+        result: Err(Failure::new(kind, "no")),
+    }
+}
+
+#[test]
+fn a_delete_that_the_gate_holds_back_is_no_removal() {
+    let mut state = State::default();
+    let old = Machine::named(NodeName::new("w1"), id());
+    state.apply(&Record::Operation {
+        operation: Box::new(operation(Order::Remove { old })),
+    });
+    for sequence in 0..20 {
+        state.apply(&delete(sequence));
+        assert_eq!(state.removals.len(), 1, "it may have been sent");
+        state.apply(&outcome(sequence, FailureKind::Gate));
+        assert_eq!(state.removals.len(), 0, "it was not");
+    }
+    state.apply(&delete(20));
+    state.apply(&outcome(20, FailureKind::Unknown));
+    assert_eq!(state.removals.len(), 1);
+}
+
+#[test]
+fn a_new_machine_that_stays_after_a_failure_stays_ours() {
+    // Rows: creations that were not undone, whether the VM is ours afterwards.
+    for (creates, ours) in [(1, true), (0, false)] {
+        let mut state = State::default();
+        let mut operation = operation(Order::Add {
+            node: NodeName::new("w9"),
+        });
+        let made = VmId::new("made");
+        if let Some(new) = &mut operation.new {
+            new.vm = Some(made.clone());
+        }
+        operation.creates = creates;
+        operation.phase = Phase::Over {
+            ending: Ending::Failed("the labels were refused".to_owned()),
+        };
+        state.apply(&Record::Operation {
+            operation: Box::new(operation),
+        });
+        assert_eq!(state.owned.contains_key(&made), ours);
+    }
+}
