@@ -81,11 +81,16 @@ fn one_sample_starts_nothing() {
 #[test]
 fn missing_is_not_zero() {
     on_engine_stack(|| {
-        let mut lab = Lab::new(Plan::default());
+        // Not even `covered` stands between a missing value and a removal here.
+        let mut lab = Lab::new(Plan {
+            policy: r#"scale_down("workers").when(mean("cpu", "1m") < 0.2);"#,
+            ..Plan::default()
+        });
         lab.run(400);
         lab.cpu(None);
         lab.run(900);
         assert!(lab.decided().is_empty(), "{:?}", lab.decided());
+        assert!(lab.refusals().is_empty(), "it is not even proposed");
         for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             lab.cpu(Some(value));
             lab.run(300);
