@@ -279,7 +279,7 @@ impl Lab {
             }
         }
         let shown = self.nodes.iter().filter(|node| node.listed);
-        let servers = shown.map(|node| server(node, wall)).collect();
+        let servers = shown.map(server).collect();
         let nodes = self.nodes.iter().map(|node| node_view(node, wall));
         let nodes = nodes.collect();
         self.step(Input::Observation(Observation::Servers {
@@ -394,7 +394,7 @@ pub(crate) fn vm(node: &str) -> VmId {
     VmId::new(format!("vm-{node}"))
 }
 
-fn server(node: &LabNode, now: Timestamp) -> ServerView {
+fn server(node: &LabNode) -> ServerView {
     let mut metadata = BTreeMap::new();
     if node.ours {
         let marks = [
@@ -409,7 +409,6 @@ fn server(node: &LabNode, now: Timestamp) -> ServerView {
     if node.marked_protected {
         metadata.insert(mark::DO_NOT_TOUCH.to_owned(), String::new());
     }
-    let _ = now;
     ServerView {
         id: vm(&node.name),
         name: node.name.clone(),

@@ -64,11 +64,14 @@ pub struct Rehearsal<'a> {
     held_back: Vec<Batch>,
     wishes: u32,
     next: u64,
-    fates: Option<Box<dyn FnMut(&Action) -> Fate>>,
+    fates: Option<Fates>,
     acted: Vec<(Timestamp, Action)>,
     cut: Option<Cut>,
     unanswered: Vec<OperatorRequest>,
 }
+
+/// Says what becomes of each action.
+type Fates = Box<dyn FnMut(&Action) -> Fate>;
 
 /// Where the program is killed.
 #[derive(Debug, Clone, Copy)]
