@@ -18,6 +18,7 @@ use std::time::Duration;
 use rhizome_connectors::delivery::ReceiveError;
 use rhizome_connectors::{Ack, Delivery, Outlet, Position};
 use rhizome_engine::action::{Action, Failure, FailureKind};
+use rhizome_engine::decision::Reason;
 use rhizome_engine::event::{Input, OperatorRequest};
 use rhizome_engine::journal::Record;
 use rhizome_engine::notice::Notice;
@@ -222,6 +223,7 @@ impl Thread {
             }
         }
         for (key, answer) in output.answers {
+            let answer = if durable { answer } else { not_kept(answer) };
             if let Some(reply) = self.waiting.remove(&key) {
                 // Whoever asked may have gone away; the wish stands all the same.
                 let _ = reply.send(answer);
@@ -354,6 +356,18 @@ impl Thread {
     }
 }
 
+/// What was granted is in force and not on the disk: a restart would forget it, and whoever
+/// asked has to know.
+fn not_kept(answer: Answer) -> Answer {
+    match answer {
+        Answer::Granted(text) => Answer::Refused(
+            Reason::JournalFailed,
+            format!("the journal cannot be written: until a restart only, {text}"),
+        ),
+        refused @ Answer::Refused(..) => refused,
+    }
+}
+
 /// Ends scripts by the program's clock, taken in real time.
 struct WallDeadline {
     clock: Arc<dyn Clock>,
@@ -378,5 +392,21 @@ impl Deadline for WallDeadline {
         let began = Monotonic(self.began.load(Ordering::Relaxed));
         let passed = self.clock.now().mono.since(began);
         self.clock.real(passed) >= SCRIPT_DEADLINE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_on_the_disk_is_not_promised() {
+        let paused = not_kept(Answer::Granted("paused everything".to_owned()));
+        assert!(
+            matches!(paused, Answer::Refused(Reason::JournalFailed, text)
+            if text.contains("paused everything"))
+        );
+        let refused = Answer::Refused(Reason::Unknown, "no such pool".to_owned());
+        assert_eq!(not_kept(refused.clone()), refused);
     }
 }

@@ -147,33 +147,40 @@ impl Kubernetes {
 }
 
 impl Known {
-    /// Holds what the watch of nodes brought against the list, tells which nodes are gone, and
-    /// says whether the watch lags.
+    /// Holds what the watch of nodes brought against the list, tells which nodes gave way to
+    /// another of their name, and says whether the watch lags.
     fn compare(&mut self, observed: &[Observation], seen: &mut Vec<Seen>) -> bool {
         let Some(Observation::Nodes { nodes, .. }) = observed.first() else {
             return false;
         };
         let listed: BTreeMap<&NodeName, &NodeView> =
             nodes.iter().map(|node| (&node.name, node)).collect();
-        let gone: Vec<NodeName> = self
+        let replaced: Vec<NodeName> = self
             .nodes
             .values()
-            .filter(|node| listed.get(&node.name).is_none_or(|now| now.uid != node.uid))
+            .filter(|node| {
+                listed
+                    .get(&node.name)
+                    .is_some_and(|now| now.uid != node.uid)
+            })
             .map(|node| node.name.clone())
             .collect();
+        for name in &replaced {
+            self.node_gone(name, seen);
+        }
+        let gone = self.nodes.keys().any(|name| !listed.contains_key(name));
         let missed = nodes
             .iter()
             .any(|node| self.nodes.get(&node.name) != Some(node));
-        for name in &gone {
-            self.node_gone(name, seen);
-        }
+        // That they are gone is not told one by one: the list is, and the engine does not believe
+        // one that is empty or much smaller than it was (a lagging replica sends such lists).
         // From here on the list is what is known, so the next probe finds only what the watch
         // has missed since this one.
         self.nodes = nodes
             .iter()
             .map(|node| (node.name.clone(), node.clone()))
             .collect();
-        self.lagging = if missed || !gone.is_empty() {
+        self.lagging = if missed || gone || !replaced.is_empty() {
             self.lagging + 1
         } else {
             0
@@ -214,16 +221,12 @@ impl Known {
                     _ => seen.push(Seen::Observation(Observation::Node(view))),
                 }
             }
+            // What is missing now is for the next probe's list to tell, as above.
             Ok(Event::InitDone) => {
-                let gone: Vec<NodeName> = self
-                    .nodes
-                    .keys()
-                    .filter(|name| !self.relisted.contains(*name))
-                    .cloned()
-                    .collect();
-                for name in &gone {
-                    self.node_gone(name, seen);
-                }
+                let Self {
+                    nodes, relisted, ..
+                } = self;
+                nodes.retain(|name, _| relisted.contains(name));
             }
             Ok(Event::Delete(node)) => {
                 let uid = node.metadata.uid.as_deref();
