@@ -25,9 +25,6 @@ use crate::ledger::Fact;
 use crate::user_data::{find_node_name, find_token, user_data};
 use crate::world::{World, seconds};
 
-/// How often a kubelet renews its Lease.
-const RENEW_INTERVAL: Duration = Duration::from_secs(10);
-
 /// How long a kubelet goes on trying to join before its first boot counts as failed:
 /// kubeadm's own patience (`timeouts.discovery`, 5 min).
 const JOIN_PATIENCE: Duration = Duration::from_secs(300);
@@ -350,7 +347,7 @@ impl World {
         };
         let node = guest.node.clone();
         let ready = guest.ready_at <= now && guest.illness != Some(Illness::NotReady);
-        let renew = now.since(guest.renewed) >= RENEW_INTERVAL;
+        let renew = now.since(guest.renewed) >= self.options.lease_renew_time;
         if renew {
             guest.renewed = now;
         }

@@ -101,6 +101,8 @@ pub struct Options {
     pub boot_time: Duration,
     /// From registration to Ready (a real kubelet: 1.9 to 2.4 s).
     pub ready_time: Duration,
+    /// How often a kubelet renews its Lease (10 s there too).
+    pub lease_renew_time: Duration,
     /// How long a pod takes to stop after its deletion.
     pub pod_stop_time: Duration,
     /// How long a crashed guest stays ACTIVE in Nova before it is seen as SHUTOFF
@@ -152,6 +154,7 @@ impl Default for Options {
             delete_time: Duration::from_secs(2),
             boot_time: Duration::from_secs(30),
             ready_time: Duration::from_secs(2),
+            lease_renew_time: Duration::from_secs(10),
             pod_stop_time: Duration::from_secs(1),
             power_sync_time: Duration::from_secs(600),
             agent_interval: Duration::from_secs(10),
