@@ -55,7 +55,12 @@ fn the_demos_story_comes_out() {
     after("the broker stalls", "brake on  kafka cannot be heard");
     after("the broker goes on", "brake off kafka is heard again");
     let (_, stall) = summary.split_once("the broker stalls").unwrap();
-    for harm in ["decided  remove", "decided  replace", "removed  ", "healed  "] {
+    for harm in [
+        "decided  remove",
+        "decided  replace",
+        "removed  ",
+        "healed  ",
+    ] {
         assert!(!stall.contains(harm), "{harm}:\n{stall}");
     }
     assert!(summary.contains("The story came out"), "{text}");
@@ -68,7 +73,10 @@ fn one_changed_line_of_a_policy_changes_the_story() {
     for entry in std::fs::read_dir(shipped).unwrap() {
         let entry = entry.unwrap();
         let text = std::fs::read_to_string(entry.path()).unwrap();
-        let text = text.replace("mean(\"cpu\", \"2m\") > 0.75", "mean(\"cpu\", \"2m\") > 0.99");
+        let text = text.replace(
+            "mean(\"cpu\", \"2m\") > 0.75",
+            "mean(\"cpu\", \"2m\") > 0.99",
+        );
         std::fs::write(folder.path().join(entry.file_name()), text).unwrap();
     }
     let (code, text) = demo(&["--policies", folder.path().to_str().unwrap()]);

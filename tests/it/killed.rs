@@ -13,10 +13,10 @@ use rhizome_engine::remediation::Phase;
 use crate::harness::{Setup, Site, said, verify};
 
 /// Sites that are tried side by side.
-const LANES: usize = 1;
+const LANES: usize = 4;
 
-/// Kills of each course on each site: with [`LANES`], twelve places of each course.
-const CUTS: usize = 3;
+/// Kills of each course on each site: with [`LANES`], eight places of each course.
+const CUTS: usize = 2;
 
 /// An operator's order, and how many machines there are when it is done.
 struct Course {

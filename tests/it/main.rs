@@ -7,16 +7,19 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod architecture;
 mod cli;
 mod config_files;
 mod corpus;
 mod crash;
 mod demo;
 mod dry_run;
+mod faults;
 mod harness;
 mod killed;
 mod operators;
 mod readme;
+mod rights;
 mod scenarios;
 mod simulation;
 mod support;

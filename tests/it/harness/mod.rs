@@ -25,7 +25,7 @@ use rhizome_standin::checker::{Bounds, at_the_end};
 use rhizome_standin::{Options, Standin};
 use tokio::runtime::Runtime;
 
-pub(crate) use files::Setup;
+pub(crate) use files::{IDLE, Setup, token};
 use program::Running;
 
 /// The one pool of every site.
@@ -262,7 +262,8 @@ impl Site {
             let status = site.try_status()?.engine;
             let pool = status.pools.first()?;
             let wanted = u32::try_from(size).ok()?;
-            (status.operations.is_empty() && pool.size == wanted && pool.ready == wanted).then_some(())
+            (status.operations.is_empty() && pool.size == wanted && pool.ready == wanted)
+                .then_some(())
         });
         self.assert_clean();
     }
