@@ -21,7 +21,10 @@ fn create(fault: Fault) -> Rule {
 
 /// A site where an addition meets the fault and ends well; it is looked at once more.
 fn added_in_spite_of(fault: Fault) -> Site {
-    let site = Site::settled(Setup::default());
+    let site = Site::settled(Setup {
+        decision_expiry: "10s",
+        ..Setup::default()
+    });
     let name = fault.name();
     site.standin.fault(create(fault));
     site.order(&["scale", "workers", "2", "--why", name]);

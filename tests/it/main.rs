@@ -23,3 +23,4 @@ mod rights;
 mod scenarios;
 mod simulation;
 mod support;
+mod wishes;

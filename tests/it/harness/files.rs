@@ -15,6 +15,8 @@ pub(crate) struct Setup {
     pub(crate) policies: Vec<(&'static str, String)>,
     /// Whether it knows `agents`, `readers` and `operators` by a token each.
     pub(crate) tokens: bool,
+    /// How long a decision is good for, and how long a pool is left alone after a failure.
+    pub(crate) decision_expiry: &'static str,
 }
 
 /// A policy that never has a reason to act: what happens is the operator's.
@@ -27,6 +29,7 @@ impl Default for Setup {
             max: 3,
             policies: vec![("idle.rhai", IDLE.to_owned())],
             tokens: false,
+            decision_expiry: "2m",
         }
     }
 }
@@ -130,9 +133,11 @@ limits:
     budget_share: 1.0
     removals_per_minute_pool: 1000
     removals_per_ten_minutes: 1000
+    decision_expiry: {expiry}
 log: {{ level: info, format: json }}
 "#,
         keystone = standin.openstack_url(),
+        expiry = setup.decision_expiry,
         user = credentials.username,
         project = credentials.project,
     )
