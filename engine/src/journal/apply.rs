@@ -13,6 +13,9 @@ use crate::time::{Monotonic, Now};
 const REMOVALS_KEPT: Duration = Duration::from_secs(600);
 /// Rungs remembered per node: more than a day may hold (I37 allows three).
 const RUNGS_KEPT: usize = 16;
+/// Refusals that stand. Nodes that others delete leave theirs behind; one that is forgotten is
+/// journaled once more if it still stands.
+const REFUSED_KEPT: usize = 4_096;
 /// Operators' keys remembered, so that a request sent twice is one wish.
 const WISHES_KEPT: usize = 256;
 /// Names remembered as used. They are drawn from a hash of a number that is never used twice,
@@ -45,6 +48,9 @@ impl State {
                     refusal.origin.to_string(),
                 );
                 self.refused.insert(key, refusal.reason);
+                while self.refused.len() > REFUSED_KEPT {
+                    self.refused.pop_first();
+                }
             }
             Record::Operation { operation } => self.operation(operation),
             Record::Intent { at, action } => {

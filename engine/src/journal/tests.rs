@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Record, State};
 use crate::action::{Action, ActionKey, ActionKind, Failure, FailureKind, VmRef};
+use crate::decision::{Evidence, Origin, Reason, Refusal};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::remediation::{Context, Ending, Machine, Operation, Order, Phase};
 use crate::settings::{Limits, PoolSettings};
@@ -100,4 +101,24 @@ fn a_new_machine_that_stays_after_a_failure_stays_ours() {
         });
         assert_eq!(state.owned.contains_key(&made), ours);
     }
+}
+
+#[test]
+fn refusals_of_ever_new_nodes_are_bounded() {
+    let mut state = State::default();
+    for number in 0..5_000 {
+        state.apply(&Record::Refusal {
+            refusal: Refusal {
+                at: Timestamp::default(),
+                pool: PoolName::new("workers"),
+                node: Some(NodeName::new(format!("w{number}"))),
+                what: String::new(),
+                origin: Origin::Bounds,
+                reason: Reason::NotOwned,
+                detail: String::new(),
+                evidence: Evidence::default(),
+            },
+        });
+    }
+    assert_eq!(state.refused.len(), 4_096);
 }
