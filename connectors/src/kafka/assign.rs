@@ -139,7 +139,7 @@ impl Reader {
                 .begin(&name.0, name.1, &plan, found.topic_id, now);
             names.push(name);
         }
-        if let Err(error) = self.shared.consumer.incremental_assign(&list) {
+        if let Err(error) = self.queue.assign(&list) {
             tracing::warn!(%error, "kafka: taking partitions failed");
             for name in names {
                 self.partitions.end(&name.0, name.1);
@@ -181,7 +181,7 @@ impl Reader {
     pub(super) fn seek(&mut self, name: &Name, offset: i64) {
         let moved = self.unassign(name).and_then(|()| {
             let list = lookup::list(std::slice::from_ref(name), Offset::Offset(offset))?;
-            self.shared.consumer.incremental_assign(&list)
+            self.queue.assign(&list)
         });
         if let Err(error) = moved {
             tracing::warn!(%error, "kafka: moving to another offset failed");
@@ -190,6 +190,23 @@ impl Reader {
             held.heard = false;
         }
         self.forward_silent();
+    }
+
+    /// A record came by the consumer's own queue, where none should: reads on from it, so that
+    /// it is not lost. What was read after it may come twice, which is the lesser evil.
+    pub(super) fn fetch_again(&mut self, name: &Name, offset: i64) {
+        let Some(held) = self.partitions.get(&name.0, name.1) else {
+            return;
+        };
+        held.go_back(offset);
+        let next = held.next;
+        tracing::warn!(
+            topic = %name.0,
+            partition = name.1,
+            offset,
+            "kafka: a record came by the wrong queue; reading on from it"
+        );
+        self.seek(name, next);
     }
 
     fn unassign(&self, name: &Name) -> KafkaResult<()> {

@@ -33,6 +33,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafka, RDKafkaErrorCode, RDKafkaMessage, RDKafkaQueue};
 use rdkafka_sys as sys;
 
@@ -71,6 +73,19 @@ impl<C: ConsumerContext + 'static> BatchQueue<C> {
             queue: Queue::new(consumer.client().native_ptr())?,
             consumer,
         })
+    }
+
+    /// Takes partitions, from the offsets in `list` on, such that all of it comes here.
+    ///
+    /// Forwards before it assigns. A partition that nobody forwarded yet is forwarded to the
+    /// consumer's own queue when its fetch starts, and what came before we forwarded it
+    /// anew would lie there, to be thrown away by the next `BaseConsumer::poll`. Once we have
+    /// forwarded it, librdkafka leaves it alone (`RD_KAFKA_Q_F_FWD_APP`).
+    pub(super) fn assign(&self, list: &TopicPartitionList) -> KafkaResult<()> {
+        for element in list.elements() {
+            self.forward(element.topic(), element.partition());
+        }
+        self.consumer.incremental_assign(list)
     }
 
     /// Sends what is fetched from a partition to this queue, and what waits already.
@@ -344,3 +359,7 @@ impl<T> Drop for Owned<T> {
 fn millis(wait: Duration) -> c_int {
     c_int::try_from(wait.as_millis()).unwrap_or(c_int::MAX)
 }
+
+#[cfg(test)]
+#[path = "batch/tests.rs"]
+mod tests;

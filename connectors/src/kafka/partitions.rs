@@ -179,6 +179,13 @@ impl Partition {
             self.moved = now.mono;
         }
     }
+
+    /// `offset` and what follows is to be read again, be the end of the partition seen. A
+    /// search for the end of a bad batch begins anew.
+    pub(super) fn go_back(&mut self, offset: i64) {
+        self.next = self.next.min(offset);
+        self.poison = None;
+    }
 }
 
 /// The assigned partitions.

@@ -14,6 +14,7 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message as _;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaErrorCode;
 use rhizome_engine::event::{Batch, Input, SourceName};
@@ -170,7 +171,7 @@ impl Reader {
         self.retry(now);
         self.look(now);
         if !self.hand_over()? {
-            self.shared.consumer.poll(FULL_WAIT);
+            self.serve_event(FULL_WAIT);
             return Ok(());
         }
         if let Some(report) = self.reporter.due(&self.partitions, now) {
@@ -220,8 +221,7 @@ impl Reader {
 
     fn serve_events(&mut self, now: Now) -> Result<(), KafkaStopped> {
         for _ in 0..EVENTS_A_TURN {
-            // Errors come by the context too, and there all of them.
-            let _ = self.shared.consumer.poll(Duration::ZERO);
+            self.serve_event(Duration::ZERO);
         }
         let errors = self.shared.consumer.context().take_errors();
         if errors.is_empty() {
@@ -236,6 +236,18 @@ impl Reader {
             Some((RDKafkaErrorCode::FencedInstanceId, text)) => Err(KafkaStopped::Fenced(text)),
             Some((_, text)) => Err(KafkaStopped::Fatal(text)),
         }
+    }
+
+    /// Serves one event of librdkafka, waiting for it at most for `wait`.
+    fn serve_event(&mut self, wait: Duration) {
+        // Errors come by the context too, and there all of them.
+        let Some(Ok(stray)) = self.shared.consumer.poll(wait) else {
+            return;
+        };
+        let name = (Arc::from(stray.topic()), stray.partition());
+        let offset = stray.offset();
+        drop(stray);
+        self.fetch_again(&name, offset);
     }
 
     /// Hands over what waits. False if the channel is full.
@@ -254,8 +266,9 @@ impl Reader {
     }
 
     fn read(&mut self) {
+        // Each time: while others are busy, no read comes back empty.
+        self.forward_silent();
         if self.queue.read(MAX_RECORDS, READ_WAIT) == 0 {
-            self.forward_silent();
             return;
         }
         let now = self.parts.clock.now();

@@ -337,6 +337,24 @@ fn b6_an_ack_of_a_lost_partition_is_dropped_even_when_it_came_back() {
 }
 
 #[test]
+fn a_record_that_went_astray_is_read_again_though_the_end_was_seen() {
+    let mut partitions = Partitions::default();
+    held(&mut partitions, 0, 10, 20);
+    let zero = partitions.get("t", 0).unwrap();
+    zero.heard = true;
+    zero.high = Some(20);
+    zero.reach(20, at(1_000));
+    zero.poison = Some(Poison::new(20));
+    zero.go_back(12);
+    assert_eq!((zero.next, &zero.poison), (12, &None));
+    let progress = partitions.progress(at(60_000), Duration::from_secs(10));
+    assert!(!progress.flowing && !progress.refilled, "{progress:?}");
+    let zero = partitions.get("t", 0).unwrap();
+    zero.go_back(15);
+    assert_eq!(zero.next, 12, "never forward: that would skip records");
+}
+
+#[test]
 fn flowing_means_every_partition_is_at_its_end_or_moving() {
     let stall = Duration::from_secs(10);
     let mut partitions = Partitions::default();
