@@ -510,16 +510,17 @@ impl<'a> Guard<'a> {
             let Sight { now, settings, .. } = self.sight;
             self.brakes.hears(source, now, settings).is_ok()
         };
+        // Asked last, because every node is looked at each second and most are well.
         if settings.kubernetes
-            && heard(SourceName::Kubernetes)
             && member.not_ready_for(self.sight.now.wall, grace).is_some()
+            && heard(SourceName::Kubernetes)
         {
             witnesses.push(Witness::Kubernetes);
         }
         let off = |server: &crate::cluster::Server| {
             matches!(server.status, ServerStatus::Error | ServerStatus::Shutoff)
         };
-        if heard(SourceName::Openstack) && member.server.as_ref().is_some_and(off) {
+        if member.server.as_ref().is_some_and(off) && heard(SourceName::Openstack) {
             witnesses.push(Witness::Nova);
         }
         witnesses

@@ -341,9 +341,11 @@ impl Rules {
     }
 
     /// Whether a pool may be looked at again now: small pools at once, large ones so seldom
-    /// that reading their members takes a small share of the time (20 us a member).
+    /// that reading the members of all pools takes a small share of the time (20 us a member,
+    /// and as many times more as there are pools that want the same). A tick looks at each
+    /// whatever this says.
     pub(crate) fn pool_is_due(&self, pool: PoolSlot, members: usize, now: Monotonic) -> bool {
-        let pause = Duration::from_millis(members as u64 / 50);
+        let pause = Duration::from_millis((members * self.pool_rules.len()) as u64 / 50);
         self.pool_looked
             .get(usize::from(pool.0))
             .copied()
