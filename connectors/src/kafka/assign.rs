@@ -112,6 +112,9 @@ impl Reader {
     }
 
     /// Begins to read partitions, and tells librdkafka so.
+    ///
+    /// By [`super::batch::BatchQueue::assign`], never by the consumer itself: see there for the
+    /// records that would be lost.
     fn begin(&mut self, found: BTreeMap<Name, Found>, now: Now) {
         let mut list = TopicPartitionList::new();
         let mut decided = TopicPartitionList::new();
