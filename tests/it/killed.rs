@@ -5,10 +5,12 @@
 //! wanted, and no server, token or cordon beside them.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use rhizome_engine::decision::Origin;
 use rhizome_engine::journal::Record;
 use rhizome_engine::remediation::Phase;
+use rhizome_standin::{Fault, Rule};
 
 use crate::harness::{Setup, Site, said, verify};
 
@@ -17,6 +19,12 @@ const LANES: usize = 4;
 
 /// Kills of each course on each site: with [`LANES`], eight places of each course.
 const CUTS: usize = 2;
+
+/// How often the journal is looked at before a kill: the record must just be there.
+const AT_ONCE: Duration = Duration::from_millis(1);
+
+/// How long a change takes: many looks at the journal.
+const SLOW: Duration = Duration::from_millis(50);
 
 /// An operator's order, and how many machines there are when it is done.
 struct Course {
@@ -63,6 +71,7 @@ fn a_kill_after_any_record_leaves_what_was_wanted_and_nothing_else() {
 
 fn run_lane(lane: usize) {
     let mut site = Site::settled(Setup::default());
+    slow_down(&site, lane);
     // Once without a kill, to know how many records each course has.
     let lengths = COURSES.map(|course| {
         let before = site.record_count();
@@ -103,11 +112,9 @@ fn killed_at(site: &mut Site, course: &Course, place: usize) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    site.wait("the place of the kill", |site| {
-        let over = site.records().last().is_some_and(
-            |record| matches!(record, Record::Operation { operation } if matches!(operation.phase, Phase::Over { .. })),
-        );
-        (over || site.record_count() >= before + place).then_some(())
+    site.wait_each(AT_ONCE, "the place of the kill", |site| {
+        let here = site.record_count() >= before + place;
+        (here || site.records().last().is_some_and(is_over)).then_some(())
     });
     site.kill();
     asking.wait().unwrap();
@@ -125,6 +132,24 @@ fn killed_at(site: &mut Site, course: &Course, place: usize) {
         order(site, course, "asked again");
     }
     site.wait_settled(course.machines);
+}
+
+fn is_over(record: &Record) -> bool {
+    matches!(record, Record::Operation { operation }
+        if matches!(operation.phase, Phase::Over { .. }))
+}
+
+/// Each change takes a while, so that a kill right after its intent meets it under way: in one
+/// half of the lanes before it is done, in the other when it is done and not yet answered.
+fn slow_down(site: &Site, lane: usize) {
+    for method in ["POST", "PUT", "PATCH", "DELETE"] {
+        let fault = if lane.is_multiple_of(2) {
+            Fault::Delay(SLOW)
+        } else {
+            Fault::SlowBody(256, SLOW)
+        };
+        site.standin.fault(Rule::new("**", fault).method(method));
+    }
 }
 
 fn is_granted(record: &Record) -> bool {

@@ -229,6 +229,16 @@ impl Site {
 
     /// Looks until there is something, and fails with what is known when that takes too long.
     pub(crate) fn wait<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        self.wait_each(LOOK, what, look)
+    }
+
+    /// The same, looking as often as is said.
+    pub(crate) fn wait_each<T>(
+        &self,
+        often: Duration,
+        what: &str,
+        look: impl Fn(&Self) -> Option<T>,
+    ) -> T {
         let clock = RealClock::new();
         let began = clock.now().mono;
         loop {
@@ -245,7 +255,7 @@ impl Site {
                     tail.join("\n")
                 );
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(often);
         }
     }
 
