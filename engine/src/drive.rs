@@ -13,7 +13,8 @@ use crate::journal::Record;
 use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::notice::NoticeKind;
 use crate::remediation::{
-    self, Context, Ending, Machine, Next, Operation, OperationKind, Order, Phase, Seen, Sight,
+    self, Blind, Context, Ending, Machine, Next, Operation, OperationKind, Order, Phase, Seen,
+    Sight,
 };
 use crate::settings::PoolSettings;
 use crate::time::{Now, format_duration};
@@ -130,6 +131,7 @@ impl Engine {
             limits: &limits,
             epoch: self.state.epoch,
             now,
+            blind: Blind::default(),
         };
         let operation = Operation::begin(id, pool.clone(), order, &context);
         let rung = match operation.kind {
@@ -257,6 +259,7 @@ impl Engine {
             limits: &self.world.settings.limits,
             epoch: self.state.epoch,
             now,
+            blind: self.guard(now).blind(pool),
         }
     }
 

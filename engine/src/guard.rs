@@ -11,7 +11,7 @@ use crate::decision::{Evidence, Reason, Rung, Witness};
 use crate::event::{ServerStatus, SourceName};
 use crate::journal::{Brake, State};
 use crate::names::{NodeName, PoolName};
-use crate::remediation::OperationKind;
+use crate::remediation::{Blind, OperationKind};
 use crate::settings::{Limits, PoolSettings};
 use crate::signals::Sight;
 use crate::time::{Now, format_duration};
@@ -202,6 +202,20 @@ impl<'a> Guard<'a> {
                 .sees(source, self.sight.now, self.sight.settings, self.state)?;
         }
         self.brakes.windows_full(self.sight.now)
+    }
+
+    /// What cannot be seen of a pool's machines just now.
+    pub(crate) fn blind(&self, settings: &PoolSettings) -> Blind {
+        let unseen = |source| {
+            let Sight { now, settings, .. } = self.sight;
+            self.brakes.sees(source, now, settings, self.state).is_err()
+        };
+        let sources = &self.sight.settings.heartbeat_sources;
+        Blind {
+            cluster: unseen(SourceName::Openstack)
+                || (settings.kubernetes && unseen(SourceName::Kubernetes)),
+            agents: sources.iter().any(|source| unseen(*source)),
+        }
     }
 
     /// I12: adding may come before everything has been seen for long enough, but not on a source

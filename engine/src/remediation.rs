@@ -280,6 +280,17 @@ pub struct Context<'a> {
     pub epoch: u64,
     /// The time.
     pub now: Now,
+    /// What cannot be seen.
+    pub blind: Blind,
+}
+
+/// What cannot be seen just now: to have waited for it in vain proves nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Blind {
+    /// The cloud or the cluster.
+    pub cluster: bool,
+    /// The agents.
+    pub agents: bool,
 }
 
 impl Operation {

@@ -6,7 +6,7 @@ use super::{Record, State};
 use crate::action::{Action, ActionKey, ActionKind, Failure, FailureKind, VmRef};
 use crate::decision::{Evidence, Origin, Reason, Refusal};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
-use crate::remediation::{Context, Ending, Machine, Operation, Order, Phase};
+use crate::remediation::{Blind, Context, Ending, Machine, Operation, Order, Phase};
 use crate::settings::{Limits, PoolSettings};
 use crate::time::{Now, Timestamp};
 
@@ -24,6 +24,7 @@ fn operation(order: Order) -> Operation {
         limits: &Limits::default(),
         epoch: 1,
         now: Now::default(),
+        blind: Blind::default(),
     };
     Operation::begin(id(), PoolName::new("workers"), order, &context)
 }

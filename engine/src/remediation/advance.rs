@@ -321,9 +321,24 @@ impl Turn<'_> {
     fn wait_in_time(&self, operation: &Operation, length: Duration, what: &'static str) -> Next {
         let left = self.left(operation);
         if left.is_zero() {
+            if self.waits_in_the_dark(operation) {
+                return wait(length, "sight to return", self.context);
+            }
             return self.late(operation);
         }
         wait(length.min(left), what, self.context)
+    }
+
+    /// Whether what the step waits for may long be so, and only cannot be seen: giving up would
+    /// take away a machine that works (I12).
+    fn waits_in_the_dark(&self, operation: &Operation) -> bool {
+        let blind = self.context.blind;
+        operation.phase == Phase::Doing
+            && match operation.step {
+                Step::WaitJoin => blind.cluster,
+                Step::WaitBack | Step::WaitBackHard => blind.cluster || blind.agents,
+                _ => false,
+            }
     }
 
     fn late(&self, operation: &Operation) -> Next {

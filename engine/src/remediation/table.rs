@@ -278,7 +278,7 @@ table! {
         deadline: Deadline::Join,
         late: Course::GiveUp,
         on: NONE,
-        undo: Undo::Made,
+        undo: Undo::MadeUnlessServing,
     }
     /// Puts the pool's labels on the node.
     Label = "label" {

@@ -91,6 +91,10 @@ impl<'a> View<'a> {
             return Job::Skip;
         };
         match (self.node_of(Some(old)), old.node_ref()) {
+            // A list can lack a node that is there: one that talks is not gone.
+            (Sight::Gone { .. }, _) if self.talks(old) => {
+                Job::NotYet("the node, whose agent is heard, to be listed again")
+            }
             (Sight::Gone { .. }, _) => Job::Skip,
             (Sight::There(node), Some(pinned)) if node.uid != pinned.uid => Job::No(format!(
                 "another node has joined under the name `{}`",
@@ -99,6 +103,13 @@ impl<'a> View<'a> {
             (_, Some(pinned)) => Job::Do(act(pinned)),
             (_, None) => Job::NotYet("the node to be observed"),
         }
+    }
+
+    /// Whether the machine's agent was heard so lately that it must be running.
+    fn talks(&self, machine: &Machine) -> bool {
+        self.seen.heard(&machine.node).is_some_and(|heard| {
+            self.context.now.mono.since(heard.mono) < self.context.limits.lease_grace
+        })
     }
 
     /// Does `act` to the old VM, once its generation is known.
@@ -233,6 +244,10 @@ pub(super) fn reboot_soft(view: &View<'_>) -> Job {
 }
 
 pub(super) fn reboot_hard(view: &View<'_>) -> Job {
+    // It may have come back while this step had to wait for sight, or for the gate.
+    if matches!(is_back(view), Test::Yes) {
+        return Job::Skip;
+    }
     view.on_old_vm(|vm| ActionKind::RebootServer { vm, hard: true })
 }
 

@@ -133,6 +133,7 @@ impl Run {
             limits: &limits,
             epoch: 1,
             now: world.now(),
+            blind: Blind::default(),
         };
         let operation = Operation::begin(ID, "workers".into(), order, &context);
         Self {
@@ -157,6 +158,7 @@ impl Run {
             limits: &self.limits,
             epoch: self.epoch,
             now: self.world.now(),
+            blind: Blind::default(),
         }
     }
 
