@@ -117,8 +117,17 @@ async fn the_watches_tell_a_whole_life() {
         name: node.name.clone(),
         uid: node.uid.clone(),
     });
+    // The watch tells it at once; where a listing comes first, that lacks it.
+    let unlisted = |seen: &Seen| match seen {
+        Seen::Observation(Observation::Nodes { nodes, .. }) => {
+            !nodes.iter().any(|listed| listed.name == node.name)
+        }
+        _ => false,
+    };
     watching
-        .until(&field, |seen| (seen == gone).then_some(()))
+        .until(&field, |seen| {
+            (seen == gone || unlisted(&seen)).then_some(())
+        })
         .await;
     watching.stop.cancel();
     field.passing(watching.task).await.unwrap();
