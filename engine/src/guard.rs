@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::cluster::{Member, PoolSlot};
 use crate::decision::{Evidence, Reason, Rung, Witness};
-use crate::event::{ServerStatus, SourceName};
+use crate::event::{ServerStatus, SourceName, Target};
 use crate::journal::{Brake, State};
 use crate::names::{NodeName, PoolName};
 use crate::remediation::{Blind, OperationKind};
@@ -143,19 +143,7 @@ impl<'a> Guard<'a> {
                 "the journal cannot be written, so nothing is acted on",
             );
         }
-        let wall = self.sight.now.wall;
-        let target = crate::event::Target::Pool(pool.clone());
-        if let Some(end) = self
-            .state
-            .maintenance
-            .get(&target)
-            .filter(|end| **end > wall)
-        {
-            return refuse(
-                Reason::Maintenance,
-                format!("{pool} is in maintenance until {end}"),
-            );
-        }
+        self.out_of_maintenance(Target::Pool(pool.clone()), pool.as_str())?;
         let running = self.state.operations.len();
         let most = self.limits().operations as usize;
         if running >= most {
@@ -165,6 +153,17 @@ impl<'a> Guard<'a> {
             );
         }
         Ok(())
+    }
+
+    /// An operator has not asked for the node or pool to be left alone.
+    fn out_of_maintenance(&self, target: Target, name: &str) -> Result<(), Refused> {
+        match self.state.maintenance.get(&target) {
+            Some(end) if *end > self.sight.now.wall => refuse(
+                Reason::Maintenance,
+                format!("{name} is in maintenance until {end}"),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// Both inventories have been read in this run (I14), so that what is there can be counted.
@@ -308,19 +307,7 @@ impl<'a> Guard<'a> {
         if self.is_protected(name) {
             return refuse(Reason::Protected, format!("{name} is protected"));
         }
-        let wall = self.sight.now.wall;
-        let target = crate::event::Target::Node(name.clone());
-        if let Some(end) = self
-            .state
-            .maintenance
-            .get(&target)
-            .filter(|end| **end > wall)
-        {
-            return refuse(
-                Reason::Maintenance,
-                format!("{name} is in maintenance until {end}"),
-            );
-        }
+        self.out_of_maintenance(Target::Node(name.clone()), name.as_str())?;
         if let Some(operation) = self.operation_of(name) {
             return refuse(
                 Reason::InFlight,
