@@ -22,7 +22,6 @@ use axum::{Json, Router};
 use rhizome_connectors::auth::Right;
 use rhizome_connectors::listen::require;
 use rhizome_engine::event::Target;
-use rhizome_engine::journal::Record;
 use rhizome_engine::names::{NodeName, PoolName};
 use rhizome_engine::status::{Status, Why};
 use rhizome_engine::time::{Clock, parse_duration};
@@ -34,6 +33,7 @@ use crate::handle::{CallError, EngineHandle};
 use crate::metrics::Metrics;
 use crate::policies::Policies;
 
+pub use history::Told;
 pub(crate) use history::{about_target, at as record_time};
 pub use orders::{Order, OrderAnswer};
 
@@ -110,7 +110,7 @@ pub struct WhyReport {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub now: Option<Why>,
     /// What the journal holds about it, oldest first.
-    pub history: Vec<Record>,
+    pub history: Vec<Told>,
 }
 
 /// An error, as JSON.
@@ -235,7 +235,7 @@ async fn why(
     let read = move || history::read(&folder, &about, since, HISTORY_SHOWN);
     let history = tokio::task::spawn_blocking(read).await.unwrap_or_default();
     // What stopped everything is no sign that the name ever was.
-    let named = history.iter().any(|record| !history::of_all(record));
+    let named = history.iter().any(|told| !history::of_all(&told.record));
     if now.is_none() && !named {
         let name = match &target {
             Target::Node(name) => format!("node `{name}`"),

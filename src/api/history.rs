@@ -10,19 +10,51 @@ use rhizome_engine::event::{Target, Wish};
 use rhizome_engine::journal::{Brake, Record};
 use rhizome_engine::names::OperationId;
 use rhizome_engine::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::journal::{FILE, PREVIOUS_FILE, format};
 
+/// A record of the past of a node or pool.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Told {
+    /// The record; of several alike in a row, the last.
+    #[serde(flatten)]
+    pub record: Record,
+    /// How many alike came in a row.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub times: u32,
+}
+
+impl From<Record> for Told {
+    fn from(record: Record) -> Self {
+        Self { record, times: 1 }
+    }
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_once(times: &u32) -> bool {
+    *times == 1
+}
+
 /// The last `most` records about `target` since a time, oldest first.
 ///
+/// A wish that is made again and again (a script that retries) is told once, with how often:
+/// else it would push out what matters.
 /// A file that cannot be read is no history; the engine says so if it is the journal.
 pub(super) fn read(
     folder: &Path,
     target: &Target,
     since: Option<Timestamp>,
     most: usize,
-) -> Vec<Record> {
-    let mut found = Vec::new();
+) -> Vec<Told> {
+    let mut found: Vec<Told> = Vec::new();
     let mut operations = BTreeSet::new();
     for file in [PREVIOUS_FILE, FILE] {
         let Ok(bytes) = std::fs::read(folder.join(file)) else {
@@ -39,13 +71,32 @@ pub(super) fn read(
             if about(&record, target, &mut operations)
                 && since.is_none_or(|since| at(&record).is_none_or(|at| at >= since))
             {
-                found.push(record);
+                add(&mut found, record);
             }
         }
     }
     let superfluous = found.len().saturating_sub(most);
     found.drain(..superfluous);
     found
+}
+
+fn add(found: &mut Vec<Told>, record: Record) {
+    match found.last_mut() {
+        Some(last) if is_the_same_wish(&last.record, &record) => {
+            last.record = record;
+            last.times = last.times.saturating_add(1);
+        }
+        _ => found.push(record.into()),
+    }
+}
+
+/// Whether a wish is the other made again: by the same person, for the same reason.
+fn is_the_same_wish(earlier: &Record, later: &Record) -> bool {
+    let wished = |record: &Record| match record {
+        Record::Wish { who, why, wish, .. } => Some((who.clone(), why.clone(), wish.clone())),
+        _ => None,
+    };
+    wished(earlier).is_some_and(|earlier| wished(later) == Some(earlier))
 }
 
 /// Those of the records that are about the target.
@@ -178,7 +229,10 @@ mod tests {
         journal.compact(&Record::Snapshot { state }).unwrap();
         journal.append(&[desired("a", 4), rung("b-1", 5)]).unwrap();
         let pool = Target::Pool(PoolName::new("a"));
-        let read = |target: &Target, since, most| super::read(folder.path(), target, since, most);
+        let read = |target: &Target, since, most| -> Vec<Record> {
+            let told = super::read(folder.path(), target, since, most);
+            told.into_iter().map(|told| told.record).collect()
+        };
         assert_eq!(read(&pool, None, 9), [desired("a", 1), desired("a", 4)]);
         assert_eq!(read(&pool, None, 1), [desired("a", 4)]);
         assert_eq!(read(&pool, Some(Timestamp(2000)), 9), [desired("a", 4)]);
@@ -202,5 +256,35 @@ mod tests {
         assert!(!of_all(&desired("a", 1)));
         let nobody = Target::Node(NodeName::new("no"));
         assert_eq!(about_target(vec![blind.clone(), storm], &nobody), [blind]);
+    }
+
+    #[test]
+    fn a_wish_made_again_and_again_is_told_once() {
+        let wish = |who: &str, second| Record::Wish {
+            at: now(second),
+            key: second.to_string(),
+            who: who.to_owned(),
+            why: "old".to_owned(),
+            wish: Wish::Replace {
+                node: NodeName::new("a-1"),
+            },
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(folder.path(), Timestamp(0)).unwrap().journal;
+        let mut wishes = vec![rung("a-1", 0)];
+        wishes.extend((1..=300).map(|second| wish("ann", second)));
+        wishes.push(wish("bob", 301));
+        journal.append(&wishes).unwrap();
+        let told = read(folder.path(), &Target::Node(NodeName::new("a-1")), None, 9);
+        let times: Vec<u32> = told.iter().map(|told| told.times).collect();
+        assert_eq!(times, [1, 300, 1]);
+        assert_eq!(told[1].record, wish("ann", 300), "the last of them");
+        let json = serde_json::to_value(&told[1]).unwrap();
+        assert_eq!(
+            (&json["record"], &json["times"]),
+            (&"wish".into(), &300.into())
+        );
+        assert_eq!(serde_json::from_value::<Told>(json).unwrap(), told[1]);
+        assert_eq!(serde_json::to_value(&told[0]).unwrap().get("times"), None);
     }
 }

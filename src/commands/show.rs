@@ -12,7 +12,7 @@ use rhizome_engine::time::{Timestamp, format_duration};
 use crate::api::{StatusReport, WhyReport};
 
 pub(super) use story::record;
-use story::{decision, kind, refusal};
+use story::{decision, kind, refusal, told};
 
 /// Decisions and refusals that `status` shows; `why` shows more.
 const STORIES_SHOWN: usize = 5;
@@ -284,7 +284,7 @@ pub(super) fn why(name: &str, report: &WhyReport, style: Style) -> String {
             })
             .collect()
     } else {
-        report.history.iter().map(record).collect()
+        report.history.iter().map(told).collect()
     };
     if told.is_empty() {
         line(&mut out, "nothing was decided or refused about it");

@@ -284,9 +284,12 @@ fn engine() -> String {
             }],
             stories: Vec::new(),
         }),
-        history: vec![Record::Refusal {
-            refusal: refusal(1_795_333_374_192),
-        }],
+        history: vec![
+            Record::Refusal {
+                refusal: refusal(1_795_333_374_192),
+            }
+            .into(),
+        ],
     };
     let answer = |granted, reason: Option<&str>, text: &str| OrderAnswer {
         granted,

@@ -8,7 +8,18 @@ use rhizome_engine::remediation::OperationKind;
 use rhizome_engine::time::format_duration;
 
 use super::plain;
-use crate::api::record_time;
+use crate::api::{Told, record_time};
+
+/// A record of the past on one line, and how often it came in a row.
+pub(super) fn told(told: &Told) -> String {
+    match told.times {
+        1 => record(&told.record),
+        times => format!(
+            "{} (asked {times} times, this was the last)",
+            record(&told.record)
+        ),
+    }
+}
 
 /// A record of the journal on one line.
 pub(in crate::commands) fn record(record: &Record) -> String {
