@@ -11,13 +11,17 @@ use crate::decision::{Evidence, Reason, Rung, Witness};
 use crate::event::{ServerStatus, SourceName, Target};
 use crate::journal::{Brake, State};
 use crate::names::{NodeName, PoolName};
-use crate::remediation::{Blind, OperationKind};
+use crate::remediation::OperationKind;
 use crate::settings::{Limits, PoolSettings};
 use crate::signals::Sight;
-use crate::time::{Now, format_duration};
+use crate::time::Now;
 use crate::window::NodeSlot;
 
 mod brakes;
+mod limits;
+mod sight;
+
+use limits::share_of;
 
 pub(crate) use brakes::{Brakes, Change};
 
@@ -27,9 +31,6 @@ pub(crate) use brakes::{Brakes, Change};
 /// policy's own threshold comes on top.
 const SUSPECT: Duration = Duration::from_secs(30);
 
-/// Rungs begun on a node are counted over this long (I37).
-const HEAL_MEMORY: Duration = Duration::from_secs(24 * 3600);
-
 /// What is about to begin.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Effort<'a> {
@@ -37,7 +38,6 @@ pub(crate) enum Effort<'a> {
     Add { evidence: &'a Evidence },
     /// One node less, by a rule or by an operator.
     Remove {
-        slot: NodeSlot,
         member: &'a Member,
         evidence: &'a Evidence,
     },
@@ -75,18 +75,14 @@ impl<'a> Guard<'a> {
                 self.circuit(name)?;
                 self.room(pool, name, settings, 0)
             }
-            Effort::Remove {
-                slot,
-                member,
-                evidence,
-            } => {
+            Effort::Remove { member, evidence } => {
                 self.untouchable(name, member)?;
                 self.sight_of(settings)?;
                 self.covered(evidence)?;
                 self.storm(pool, name, settings, None)?;
                 self.minimum(pool, settings, member)?;
                 self.last_of_zone(pool, member)?;
-                self.budget(pool, name, slot)?;
+                self.budget(pool, name)?;
                 self.velocity(name)
             }
             Effort::Heal {
@@ -105,7 +101,7 @@ impl<'a> Guard<'a> {
                     self.heals(member)?;
                 }
                 self.storm(pool, name, settings, Some(slot))?;
-                self.budget(pool, name, slot)?;
+                self.budget(pool, name)?;
                 if rung == Rung::Replace {
                     self.circuit(name)?;
                     self.room(pool, name, settings, settings.surge)?;
@@ -166,136 +162,6 @@ impl<'a> Guard<'a> {
         }
     }
 
-    /// Both inventories have been read in this run (I14), so that what is there can be counted.
-    fn inventory_read(&self, settings: &PoolSettings) -> Result<(), Refused> {
-        let servers = self.sight.cluster.servers().read().is_some();
-        let nodes = self.sight.cluster.nodes().read().is_some() || !settings.kubernetes;
-        if servers && nodes {
-            return Ok(());
-        }
-        let missing = if servers { "nodes" } else { "VMs" };
-        refuse(
-            Reason::StartUp,
-            format!("the {missing} have not been listed since the start"),
-        )
-    }
-
-    fn inventories_whole(&self, sources: &[SourceName]) -> Result<(), Refused> {
-        for source in sources {
-            if let Some((_, why)) = self.state.brakes.get(&Brake::Inventory(*source)) {
-                return refuse(Reason::PartialInventory, why.clone());
-            }
-        }
-        Ok(())
-    }
-
-    /// Nothing is taken away unless everything that would tell us otherwise can be heard.
-    pub(crate) fn sight_of(&self, settings: &PoolSettings) -> Result<(), Refused> {
-        self.inventory_read(settings)?;
-        self.inventories_whole(&[SourceName::Openstack, SourceName::Kubernetes])?;
-        if let Some((_, why)) = self.state.brakes.get(&Brake::Clock) {
-            return refuse(Reason::ClockStep, why.clone());
-        }
-        for source in self.depends_on(settings) {
-            self.brakes
-                .sees(source, self.sight.now, self.sight.settings, self.state)?;
-        }
-        self.brakes.windows_full(self.sight.now)
-    }
-
-    /// What cannot be seen of a pool's machines just now.
-    pub(crate) fn blind(&self, settings: &PoolSettings) -> Blind {
-        let unseen = |source| {
-            let Sight { now, settings, .. } = self.sight;
-            self.brakes.sees(source, now, settings, self.state).is_err()
-        };
-        let sources = &self.sight.settings.heartbeat_sources;
-        Blind {
-            cluster: unseen(SourceName::Openstack)
-                || (settings.kubernetes && unseen(SourceName::Kubernetes)),
-            agents: sources.iter().any(|source| unseen(*source)),
-        }
-    }
-
-    /// I12: adding may come before everything has been seen for long enough, but not on a source
-    /// that is silent now: VMs that cannot be counted, a cluster that nothing can join, pods and
-    /// windows that may have changed since.
-    fn hears_what_it_needs(
-        &self,
-        settings: &PoolSettings,
-        evidence: &Evidence,
-    ) -> Result<(), Refused> {
-        let windows = evidence.values.iter().any(|value| value.coverage.is_some());
-        for source in self.depends_on(settings) {
-            if windows || !self.sight.settings.heartbeat_sources.contains(&source) {
-                self.brakes
-                    .hears(source, self.sight.now, self.sight.settings)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn depends_on(&self, settings: &PoolSettings) -> Vec<SourceName> {
-        let mut sources = self.sight.settings.heartbeat_sources.clone();
-        sources.push(SourceName::Openstack);
-        if settings.kubernetes {
-            sources.push(SourceName::Kubernetes);
-        }
-        sources
-    }
-
-    fn circuit(&self, pool: &PoolName) -> Result<(), Refused> {
-        let Some((failures, last)) = self.state.circuits.get(pool) else {
-            return Ok(());
-        };
-        let limits = self.limits();
-        if *failures < limits.circuit_failures {
-            return Ok(());
-        }
-        let doublings = (failures - limits.circuit_failures).min(16);
-        let open = (limits.circuit_min * 2u32.pow(doublings)).min(limits.circuit_max);
-        let waited = self.sight.now.mono.since(last.mono);
-        if waited >= open {
-            // Half-open: one try, and only one at a time.
-            let trying = self
-                .operations(pool)
-                .any(|kind| kind != OperationKind::Remove);
-            return if trying {
-                refuse(Reason::CircuitOpen, "one try is under way")
-            } else {
-                Ok(())
-            };
-        }
-        refuse(
-            Reason::CircuitOpen,
-            format!(
-                "{failures} failures in a row: next try in {}",
-                format_duration(open.saturating_sub(waited))
-            ),
-        )
-    }
-
-    /// I1: VMs in any status and creates of unknown outcome stay within the maximum and surge.
-    fn room(
-        &self,
-        pool: PoolSlot,
-        name: &PoolName,
-        settings: &PoolSettings,
-        surge: u32,
-    ) -> Result<(), Refused> {
-        let twins = u32::try_from(self.sight.cluster.twins(pool)).unwrap_or(u32::MAX);
-        let size = self.sight.size(pool).saturating_add(twins);
-        let most = settings.max.saturating_add(surge);
-        if size < most {
-            return Ok(());
-        }
-        let reason = Reason::AtMaximum;
-        refuse(
-            reason,
-            format!("{name} has {size} of at most {most}, VMs in flight and silent ones counted"),
-        )
-    }
-
     fn untouchable(&self, pool: &PoolName, member: &Member) -> Result<(), Refused> {
         let name = &member.name;
         if member.node.as_ref().is_some_and(|node| node.control_plane) {
@@ -346,46 +212,6 @@ impl<'a> Guard<'a> {
                     || member.node.as_ref().is_some_and(|node| node.protected)
             });
         marked || self.state.protected.contains(name)
-    }
-
-    /// Thin data never takes a machine away.
-    fn covered(&self, evidence: &Evidence) -> Result<(), Refused> {
-        let least = self.limits().min_coverage;
-        for value in &evidence.values {
-            // A window without a value never made a condition hold; what it covers says nothing.
-            let thin = value.coverage.filter(|coverage| *coverage < least);
-            if let (Some(coverage), Some(_)) = (thin, value.value) {
-                return refuse(
-                    Reason::ThinData,
-                    format!(
-                        "{} is covered to {:.0} %, {:.0} % are needed",
-                        value.signal,
-                        coverage * 100.0,
-                        least * 100.0
-                    ),
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// I37: three begun rungs on one node within a day, then a human.
-    fn heals(&self, member: &Member) -> Result<(), Refused> {
-        let begun = self
-            .state
-            .rungs
-            .get(&member.name)
-            .into_iter()
-            .flatten()
-            .filter(|(_, at)| self.sight.now.mono.since(at.mono) < HEAL_MEMORY)
-            .count();
-        if begun < self.limits().heals_per_node as usize {
-            return Ok(());
-        }
-        refuse(
-            Reason::LadderExhausted,
-            format!("{begun} rungs were tried on {} within 24h", member.name),
-        )
     }
 
     /// I10: too many silent or ill at once is more likely our input, a network or a hypervisor.
@@ -527,121 +353,6 @@ impl<'a> Guard<'a> {
         witnesses
     }
 
-    /// I2: by our own scale-down the Ready nodes never fall below the minimum.
-    fn minimum(
-        &self,
-        pool: PoolSlot,
-        settings: &PoolSettings,
-        member: &Member,
-    ) -> Result<(), Refused> {
-        let leaving = self
-            .state
-            .operations
-            .values()
-            .filter(|operation| operation.kind == OperationKind::Remove)
-            .filter(|operation| self.sight.cluster.pool_slot(&operation.pool) == Some(pool))
-            .count();
-        let leaving = u32::try_from(leaving).unwrap_or(u32::MAX);
-        let size = self.sight.size(pool).saturating_sub(leaving);
-        let ready = self.sight.ready(pool).saturating_sub(leaving);
-        let own = u32::from(member.serves(settings.kubernetes));
-        if size <= settings.min || ready.saturating_sub(own) < settings.min {
-            return refuse(
-                Reason::AtMinimum,
-                format!(
-                    "{ready} of {size} serve, at least {} must remain",
-                    settings.min
-                ),
-            );
-        }
-        Ok(())
-    }
-
-    /// I2: never the last node of a zone, where the pool has several zones.
-    fn last_of_zone(&self, pool: PoolSlot, member: &Member) -> Result<(), Refused> {
-        let zone = |member: &Member| member.server.as_ref()?.zone.clone();
-        let Some(own) = zone(member) else {
-            return Ok(());
-        };
-        let zones: Vec<_> = self.sight.cluster.pool(pool).filter_map(zone).collect();
-        let here = zones.iter().filter(|zone| **zone == own).count();
-        if here == 1 && zones.len() > 1 {
-            return refuse(
-                Reason::AtMinimum,
-                format!("{} is the last node in zone {own}", member.name),
-            );
-        }
-        Ok(())
-    }
-
-    /// The share of the pool that may be under removal or healing at once.
-    fn budget(&self, pool: PoolSlot, name: &PoolName, _slot: NodeSlot) -> Result<(), Refused> {
-        let busy = self
-            .operations(name)
-            .filter(|kind| *kind != OperationKind::Add)
-            .count();
-        let size = self.sight.cluster.in_pool(pool).len();
-        let most = share_of(size, self.limits().budget_share);
-        if busy < most {
-            return Ok(());
-        }
-        refuse(
-            Reason::Share,
-            format!("{busy} of {size} in {name} are being removed or healed, {most} may be"),
-        )
-    }
-
-    /// I4: removals in any sliding minute and ten minutes, over restarts.
-    fn velocity(&self, pool: &PoolName) -> Result<(), Refused> {
-        let limits = self.limits();
-        let recent = |within: Duration, only: Option<&PoolName>| {
-            let made = self
-                .state
-                .removals
-                .iter()
-                .filter(|(pool, at)| {
-                    self.sight.now.mono.since(at.mono) < within
-                        && only.is_none_or(|only| only == pool)
-                })
-                .count();
-            // Removals that are decided and not yet made will be: they count too.
-            let coming = self
-                .state
-                .operations
-                .values()
-                .filter(|operation| only.is_none_or(|only| *only == operation.pool))
-                .filter(|operation| {
-                    matches!(
-                        operation.kind,
-                        OperationKind::Remove | OperationKind::Heal(Rung::Replace)
-                    )
-                })
-                .count();
-            u32::try_from(made + coming).unwrap_or(u32::MAX)
-        };
-        let minute = recent(Duration::from_secs(60), Some(pool));
-        if minute >= limits.removals_per_minute_pool {
-            return refuse(
-                Reason::Velocity,
-                format!(
-                    "{minute} removals in {pool} under way or within a minute, {} may be",
-                    limits.removals_per_minute_pool
-                ),
-            );
-        }
-        let ten = recent(Duration::from_secs(600), None);
-        if ten >= limits.removals_per_ten_minutes {
-            return refuse(
-                Reason::Velocity,
-                format!(
-                    "{ten} removals in all pools under way or within 10m, {} may be",
-                    limits.removals_per_ten_minutes
-                ),
-            );
-        }
-        Ok(())
-    }
-
     fn operations(&self, pool: &'a PoolName) -> impl Iterator<Item = OperationKind> + use<'a> {
         self.state
             .operations
@@ -662,17 +373,6 @@ impl<'a> Guard<'a> {
 /// I10: how many of `size` may be silent or ill at once.
 pub(crate) fn allowed_ill(size: usize, share: f64) -> usize {
     share_of(size, share)
-}
-
-/// A share of a pool, rounded down, and at least one.
-#[expect(
-    clippy::cast_precision_loss,
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "counts of machines are far below 2^52, and the share is between 0 and 1"
-)]
-fn share_of(size: usize, share: f64) -> usize {
-    ((size as f64 * share).floor() as usize).max(1)
 }
 
 fn two_witnesses(witnesses: &[Witness]) -> Result<(), Refused> {

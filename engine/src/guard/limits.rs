@@ -1,0 +1,213 @@
+//! Limits that are numbers: how many VMs, how many removals, how many at once, how often.
+
+use std::time::Duration;
+
+use super::{Guard, Refused, refuse};
+use crate::cluster::{Member, PoolSlot};
+use crate::decision::{Reason, Rung};
+use crate::names::PoolName;
+use crate::remediation::OperationKind;
+use crate::settings::PoolSettings;
+use crate::time::format_duration;
+
+/// Rungs begun on a node are counted over this long (I37).
+const HEAL_MEMORY: Duration = Duration::from_secs(24 * 3600);
+
+impl Guard<'_> {
+    pub(super) fn circuit(&self, pool: &PoolName) -> Result<(), Refused> {
+        let Some((failures, last)) = self.state.circuits.get(pool) else {
+            return Ok(());
+        };
+        let limits = self.limits();
+        if *failures < limits.circuit_failures {
+            return Ok(());
+        }
+        let doublings = (failures - limits.circuit_failures).min(16);
+        let open = (limits.circuit_min * 2u32.pow(doublings)).min(limits.circuit_max);
+        let waited = self.sight.now.mono.since(last.mono);
+        if waited >= open {
+            // Half-open: one try, and only one at a time.
+            let trying = self
+                .operations(pool)
+                .any(|kind| kind != OperationKind::Remove);
+            return if trying {
+                refuse(Reason::CircuitOpen, "one try is under way")
+            } else {
+                Ok(())
+            };
+        }
+        refuse(
+            Reason::CircuitOpen,
+            format!(
+                "{failures} failures in a row: next try in {}",
+                format_duration(open.saturating_sub(waited))
+            ),
+        )
+    }
+
+    /// I1: VMs in any status and creates of unknown outcome stay within the maximum and surge.
+    pub(super) fn room(
+        &self,
+        pool: PoolSlot,
+        name: &PoolName,
+        settings: &PoolSettings,
+        surge: u32,
+    ) -> Result<(), Refused> {
+        let twins = u32::try_from(self.sight.cluster.twins(pool)).unwrap_or(u32::MAX);
+        let size = self.sight.size(pool).saturating_add(twins);
+        let most = settings.max.saturating_add(surge);
+        if size < most {
+            return Ok(());
+        }
+        let reason = Reason::AtMaximum;
+        refuse(
+            reason,
+            format!("{name} has {size} of at most {most}, VMs in flight and silent ones counted"),
+        )
+    }
+
+    /// I37: three begun rungs on one node within a day, then a human.
+    pub(super) fn heals(&self, member: &Member) -> Result<(), Refused> {
+        let begun = self
+            .state
+            .rungs
+            .get(&member.name)
+            .into_iter()
+            .flatten()
+            .filter(|(_, at)| self.sight.now.mono.since(at.mono) < HEAL_MEMORY)
+            .count();
+        if begun < self.limits().heals_per_node as usize {
+            return Ok(());
+        }
+        refuse(
+            Reason::LadderExhausted,
+            format!("{begun} rungs were tried on {} within 24h", member.name),
+        )
+    }
+
+    /// I2: by our own scale-down the Ready nodes never fall below the minimum.
+    pub(super) fn minimum(
+        &self,
+        pool: PoolSlot,
+        settings: &PoolSettings,
+        member: &Member,
+    ) -> Result<(), Refused> {
+        let leaving = self
+            .state
+            .operations
+            .values()
+            .filter(|operation| operation.kind == OperationKind::Remove)
+            .filter(|operation| self.sight.cluster.pool_slot(&operation.pool) == Some(pool))
+            .count();
+        let leaving = u32::try_from(leaving).unwrap_or(u32::MAX);
+        let size = self.sight.size(pool).saturating_sub(leaving);
+        let ready = self.sight.ready(pool).saturating_sub(leaving);
+        let own = u32::from(member.serves(settings.kubernetes));
+        if size <= settings.min || ready.saturating_sub(own) < settings.min {
+            return refuse(
+                Reason::AtMinimum,
+                format!(
+                    "{ready} of {size} serve, at least {} must remain",
+                    settings.min
+                ),
+            );
+        }
+        Ok(())
+    }
+
+    /// I2: never the last node of a zone, where the pool has several zones.
+    pub(super) fn last_of_zone(&self, pool: PoolSlot, member: &Member) -> Result<(), Refused> {
+        let zone = |member: &Member| member.server.as_ref()?.zone.clone();
+        let Some(own) = zone(member) else {
+            return Ok(());
+        };
+        let zones: Vec<_> = self.sight.cluster.pool(pool).filter_map(zone).collect();
+        let here = zones.iter().filter(|zone| **zone == own).count();
+        if here == 1 && zones.len() > 1 {
+            return refuse(
+                Reason::AtMinimum,
+                format!("{} is the last node in zone {own}", member.name),
+            );
+        }
+        Ok(())
+    }
+
+    /// The share of the pool that may be under removal or healing at once.
+    pub(super) fn budget(&self, pool: PoolSlot, name: &PoolName) -> Result<(), Refused> {
+        let busy = self
+            .operations(name)
+            .filter(|kind| *kind != OperationKind::Add)
+            .count();
+        let size = self.sight.cluster.in_pool(pool).len();
+        let most = share_of(size, self.limits().budget_share);
+        if busy < most {
+            return Ok(());
+        }
+        refuse(
+            Reason::Share,
+            format!("{busy} of {size} in {name} are being removed or healed, {most} may be"),
+        )
+    }
+
+    /// I4: removals in any sliding minute and ten minutes, over restarts.
+    pub(super) fn velocity(&self, pool: &PoolName) -> Result<(), Refused> {
+        let limits = self.limits();
+        let recent = |within: Duration, only: Option<&PoolName>| {
+            let made = self
+                .state
+                .removals
+                .iter()
+                .filter(|(pool, at)| {
+                    self.sight.now.mono.since(at.mono) < within
+                        && only.is_none_or(|only| only == pool)
+                })
+                .count();
+            // Removals that are decided and not yet made will be: they count too.
+            let coming = self
+                .state
+                .operations
+                .values()
+                .filter(|operation| only.is_none_or(|only| *only == operation.pool))
+                .filter(|operation| {
+                    matches!(
+                        operation.kind,
+                        OperationKind::Remove | OperationKind::Heal(Rung::Replace)
+                    )
+                })
+                .count();
+            u32::try_from(made + coming).unwrap_or(u32::MAX)
+        };
+        let minute = recent(Duration::from_secs(60), Some(pool));
+        if minute >= limits.removals_per_minute_pool {
+            return refuse(
+                Reason::Velocity,
+                format!(
+                    "{minute} removals in {pool} under way or within a minute, {} may be",
+                    limits.removals_per_minute_pool
+                ),
+            );
+        }
+        let ten = recent(Duration::from_secs(600), None);
+        if ten >= limits.removals_per_ten_minutes {
+            return refuse(
+                Reason::Velocity,
+                format!(
+                    "{ten} removals in all pools under way or within 10m, {} may be",
+                    limits.removals_per_ten_minutes
+                ),
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A share of a pool, rounded down, and at least one.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counts of machines are far below 2^52, and the share is between 0 and 1"
+)]
+pub(super) fn share_of(size: usize, share: f64) -> usize {
+    ((size as f64 * share).floor() as usize).max(1)
+}

@@ -1,0 +1,171 @@
+//! What the brakes hold over time: storms, blindness, clocks and lists.
+
+use std::time::Duration;
+
+use super::{two_die, warm};
+use crate::decision::Reason;
+use crate::event::SourceName;
+use crate::journal::{Brake, Record};
+use crate::lab::{BEGIN, Lab, Plan, on_engine_stack};
+
+#[test]
+fn after_a_storm_every_timer_starts_at_zero() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        warm(&mut lab);
+        two_die(&mut lab);
+        let w4 = lab.node("w4");
+        w4.agent = true;
+        w4.kubelet = true;
+        let mut over = None;
+        for _ in 0..600 {
+            lab.run(1);
+            let off = |record: &Record| {
+                matches!(
+                    record,
+                    Record::Brake {
+                        brake: Brake::Storm(_),
+                        on: false,
+                        ..
+                    }
+                )
+            };
+            if over.is_none() && lab.records.iter().any(off) {
+                over = Some(lab.now);
+                assert!(lab.decided().is_empty(), "at once: {:?}", lab.decided());
+            }
+            if !lab.decided().is_empty() {
+                break;
+            }
+        }
+        let waited = lab.now.mono.since(over.unwrap().mono);
+        assert_eq!(lab.decided(), ["reboot w3"]);
+        assert!((60..=75).contains(&waited.as_secs()), "{waited:?}");
+    });
+}
+
+#[test]
+fn a_restart_does_not_shorten_the_wait_after_blindness() {
+    on_engine_stack(|| {
+        for restart_while_blind in [true, false] {
+            let mut lab = Lab::new(Plan::default());
+            warm(&mut lab);
+            lab.sources.insert(SourceName::Kafka, false);
+            lab.run(60);
+            lab.die("w3");
+            if restart_while_blind {
+                lab.restart();
+            }
+            lab.sources.insert(SourceName::Kafka, true);
+            lab.run(30);
+            if !restart_while_blind {
+                lab.restart();
+            }
+            lab.run(250);
+            assert!(lab.decided().is_empty(), "{:?}", lab.decided());
+            assert!(lab.reasons().contains(&Reason::SightReturning));
+            lab.run(60);
+            assert_eq!(lab.decided(), ["reboot w3"]);
+        }
+    });
+}
+
+#[test]
+fn a_day_of_the_wall_clock_makes_nobody_silent() {
+    on_engine_stack(|| {
+        for day in [86_400_000, -86_400_000] {
+            let mut plan = Plan {
+                nodes: 1,
+                ..Plan::default()
+            };
+            plan.pool.min = 1;
+            plan.pool.max = 1;
+            let mut lab = Lab::new(plan);
+            lab.run(405);
+            lab.now.wall.0 += day;
+            // The first thing after the jump is a record, before any tick.
+            lab.step(crate::event::Input::Tick);
+            lab.run(900);
+            assert!(lab.decided().is_empty(), "{day}: {:?}", lab.decided());
+            let on = |record: &&Record| {
+                matches!(
+                    record,
+                    Record::Brake {
+                        brake: Brake::Clock,
+                        ..
+                    }
+                )
+            };
+            assert_eq!(lab.records.iter().filter(on).count(), 2, "on and off");
+        }
+    });
+}
+
+#[test]
+fn an_empty_list_after_a_restart_makes_no_machine() {
+    on_engine_stack(|| {
+        for kubernetes in [true, false] {
+            let mut plan = Plan::default();
+            plan.pool.kubernetes = kubernetes;
+            plan.pool.min = 6;
+            let mut lab = Lab::new(plan);
+            warm(&mut lab);
+            for node in &mut lab.nodes {
+                node.listed = false;
+            }
+            lab.restart();
+            // Less than the two looks, thirty seconds apart, that make it believable.
+            lab.run(25);
+            assert!(lab.decided().is_empty(), "{:?}", lab.decided());
+            for node in &mut lab.nodes {
+                node.listed = true;
+            }
+            lab.run(120);
+            assert!(lab.decided().is_empty(), "{:?}", lab.decided());
+        }
+    });
+}
+
+#[test]
+fn a_list_that_agents_contradict_is_never_believed() {
+    on_engine_stack(|| {
+        let mut plan = Plan::default();
+        plan.pool.kubernetes = false;
+        plan.pool.min = 6;
+        let mut lab = Lab::new(plan);
+        warm(&mut lab);
+        for node in &mut lab.nodes {
+            node.listed = false;
+        }
+        lab.run(900);
+        assert!(lab.decided().is_empty(), "{:?}", lab.decided());
+    });
+}
+
+#[test]
+fn a_report_after_a_long_silence_begins_the_flow_anew() {
+    // Rows: seconds between two good reports, whether the flow goes on through them.
+    for (seconds, goes_on) in [(29, true), (31, false)] {
+        let settings = crate::settings::Settings {
+            cluster: String::new(),
+            pools: std::collections::BTreeMap::new(),
+            limits: crate::settings::Limits::default(),
+            lateness: Duration::ZERO,
+            heartbeat_sources: vec![SourceName::Kafka],
+        };
+        let mut brakes = crate::guard::Brakes::new(BEGIN);
+        let later = BEGIN.plus(Duration::from_secs(seconds));
+        for now in [BEGIN, later] {
+            let report = crate::event::SourceReport {
+                source: SourceName::Kafka,
+                flowing: true,
+                lag: Duration::ZERO,
+                refilled: true,
+                trouble: String::new(),
+            };
+            brakes.report(now, &settings, report);
+        }
+        let since = if goes_on { BEGIN } else { later };
+        assert_eq!(brakes.flowing_since(&settings), Some(since));
+    }
+}
