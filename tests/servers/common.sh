@@ -22,12 +22,26 @@ cannot() { say "cannot be had here: $*" >&2; exit 77; }
 lock() { exec 9>"$state/lock"; flock -w 300 9 || die "another up or down holds $state/lock"; }
 
 # need COMMAND|FILE PACKAGE: installs a Debian package for a command, or a file by its pattern,
-# that is missing. No service of it is started.
+# that is missing.
 need() {
   if command -v "$1" >/dev/null 2>&1 || compgen -G "$1" >/dev/null; then return; fi
-  [ -e /etc/debian_version ] || cannot "\`$1\` is missing, and this is not Debian"
-  [ "$(id -u)" = 0 ] || cannot "\`$1\` is missing: install the package \`$2\`, or run as root"
-  say "installing $2"
+  install_packages "$2"
+}
+
+# need_packages PACKAGE...: installs those of these Debian packages that are missing.
+need_packages() {
+  local missing=() package
+  for package; do
+    dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q '^install ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} = 0 ] || install_packages "${missing[@]}"
+}
+
+# install_packages PACKAGE...: Debian packages. No service of them is started.
+install_packages() {
+  [ -e /etc/debian_version ] || cannot "the package \`$1\` is missing, and this is not Debian"
+  [ "$(id -u)" = 0 ] || cannot "missing: $*; install these packages, or run as root"
+  say "installing $*"
   (
     exec 8>"$cache/apt.lock"; flock -w 900 8
     guard=/usr/sbin/policy-rc.d
@@ -36,17 +50,22 @@ need() {
       trap 'rm -f $guard' EXIT
     fi
     export DEBIAN_FRONTEND=noninteractive
-    install() { apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$1"; }
-    install "$2" || { apt-get update && install "$2"; }
-  ) >"$state/apt-$2.log" 2>&1 9>&- || cannot "\`$2\` could not be installed, see $state/apt-$2.log"
+    install() {
+      apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+        -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
+    }
+    install "$@" || { apt-get update && install "$@"; }
+  ) >"$state/apt-$1.log" 2>&1 9>&- || cannot "$* could not be installed, see $state/apt-$1.log"
 }
 
 # The start time of a process, empty if it is gone or a zombie: with the pid it names one
-# process for ever.
+# process for ever. A server of several processes sets `part` to the name of one after the other.
+part=
+pid_file() { echo "$state/$part${part:+.}pid"; }
 started() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" {print $20}'; }
 alive() {
   local pid at
-  read -r pid at 2>/dev/null <"$state/pid" || return 1
+  read -r pid at 2>/dev/null <"$(pid_file)" || return 1
   [ -n "${at:-}" ] && [ "$(started "$pid")" = "$at" ]
 }
 
@@ -64,7 +83,7 @@ free_port() {
 run_in_background() {
   local log=$1; shift
   setsid nohup "$@" >>"$log" 2>&1 </dev/null 9>&- &
-  echo "$! $(started $!)" >"$state/pid"
+  echo "$! $(started $!)" >"$(pid_file)"
 }
 
 # wait_for SECONDS COMMAND...: until it succeeds, or the server is gone, or the time is over.
@@ -89,15 +108,16 @@ guard() {
   ' guard "$owner" "$state" "$here/$name" >/dev/null 2>&1 </dev/null 9>&- &
 }
 
-# stop SIGNAL: ends only the process that up started.
+# stop SIGNAL: ends only the process that up started, and what it left of its own group.
 stop() {
   local pid at
   if alive; then
-    read -r pid at <"$state/pid"
+    read -r pid at <"$(pid_file)"
     kill -CONT "$pid"; kill -"$1" "$pid"
     for _ in {1..600}; do [ "$(started "$pid")" = "$at" ] || break; sleep 0.05; done
     if [ "$(started "$pid")" = "$at" ]; then kill -KILL "$pid"; sleep 0.5; fi
-    say "stopped"
+    kill -KILL -- "-$pid" 2>/dev/null || true
+    say "stopped${part:+ $part}"
   fi
-  rm -f "$state/pid"
+  rm -f "$(pid_file)"
 }
