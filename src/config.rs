@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use rhizome_engine::event::{Requests, SourceName};
 use rhizome_engine::names::PoolName;
 use rhizome_engine::settings::{PoolSettings, Settings};
+use rhizome_engine::snippet::excerpt;
 
 pub use limits::{LimitOverrides, LimitsConfig};
 pub use sections::{
@@ -249,9 +250,12 @@ impl fmt::Display for ConfigError {
                 format!("{}: {}", finding.key, finding.message)
             };
             let Place { line, column } = finding.place;
-            f.write_str(&crate::snippet::render(
-                &self.file, &self.text, line, column, &message,
-            ))?;
+            match (line, column) {
+                (0, _) => writeln!(f, "{}: {message}", self.file)?,
+                (line, 0) => writeln!(f, "{}:{line}: {message}", self.file)?,
+                (line, column) => writeln!(f, "{}:{line}:{column}: {message}", self.file)?,
+            }
+            f.write_str(&excerpt(&self.text, line, column).unwrap_or_default())?;
         }
         let errors = match self.findings.len() {
             1 => "1 error".to_owned(),

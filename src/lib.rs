@@ -18,7 +18,6 @@ pub mod notify;
 pub mod policies;
 pub mod run;
 pub mod scenario;
-pub mod snippet;
 pub mod telemetry;
 pub mod tell;
 pub mod windows;

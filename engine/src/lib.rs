@@ -36,6 +36,7 @@ mod rules;
 mod samples;
 pub mod settings;
 mod signals;
+pub mod snippet;
 pub mod status;
 mod story;
 pub mod time;

@@ -1,10 +1,9 @@
 //! What is said about a policy, and where: errors that refuse it and findings that do not.
 
-use std::fmt::Write as _;
-
 use rhai::{EvalAltResult, ParseErrorType, Position};
 
 use super::vocabulary;
+use crate::snippet::excerpt;
 
 /// What is wrong with a policy, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,9 +31,6 @@ pub struct Finding {
     /// In words: what, a witness where there is one, and what to do.
     pub message: String,
 }
-
-/// How many characters of a source line are shown around the caret.
-const SHOWN: usize = 160;
 
 impl PolicyError {
     /// The error with the line of `text` it points at, and a caret under the place.
@@ -78,32 +74,13 @@ fn render(
     (line, column): (usize, usize),
     text: &str,
 ) -> String {
-    let mut out = format!("{level}: {message}\n");
-    let Some(source) = line
-        .checked_sub(1)
-        .and_then(|before| text.lines().nth(before))
-    else {
-        let _ = writeln!(out, " --> {file}");
-        return out;
-    };
-    let number = line.to_string();
-    let margin = " ".repeat(number.len());
-    // A tab would part the caret from its place, and a control character could hide either.
-    let source: Vec<char> = source
-        .chars()
-        .map(|c| if c == '\t' { ' ' } else { c })
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
-    let caret = column.saturating_sub(1).min(source.len());
-    let from = caret.saturating_sub(SHOWN / 2);
-    let shown: String = source.iter().skip(from).take(SHOWN).collect();
-    let _ = writeln!(out, "{margin}--> {file}:{line}:{column}");
-    let _ = writeln!(out, "{margin} |");
-    let _ = writeln!(out, "{number} | {}", shown.trim_end());
-    if column > 0 {
-        let _ = writeln!(out, "{margin} | {}^", " ".repeat(caret - from));
+    match excerpt(text, line, column) {
+        Some(excerpt) => {
+            let margin = " ".repeat(line.to_string().len());
+            format!("{level}: {message}\n{margin}--> {file}:{line}:{column}\n{excerpt}")
+        }
+        None => format!("{level}: {message}\n --> {file}\n"),
     }
-    out
 }
 
 /// Tells an error of Rhai in the words of a policy, with the innermost place that is known.
