@@ -30,6 +30,8 @@ pub enum Origin {
     Operator(String),
     /// The planner itself: below the minimum, above the maximum, a duplicate to remove.
     Bounds,
+    /// An operation under way, whose next step is held back.
+    Operation(OperationId),
 }
 
 /// What is asked for.
@@ -285,6 +287,7 @@ impl fmt::Display for Origin {
             Self::Rule(rule) => write!(f, "{rule}"),
             Self::Operator(who) => write!(f, "operator {who}"),
             Self::Bounds => f.write_str("bounds"),
+            Self::Operation(id) => write!(f, "operation {id}"),
         }
     }
 }

@@ -124,21 +124,7 @@ impl<'a> Guard<'a> {
 
     /// What stops everything, adding too.
     pub(crate) fn everywhere(&self, pool: &PoolName) -> Result<(), Refused> {
-        let paused = &self.state.paused;
-        if paused.contains(&None) || paused.contains(&Some(pool.clone())) {
-            let scope = if paused.contains(&None) {
-                "everything"
-            } else {
-                pool.as_str()
-            };
-            return refuse(Reason::Paused, format!("{scope} is paused by an operator"));
-        }
-        if !self.brakes.journal_well {
-            return refuse(
-                Reason::JournalFailed,
-                "the journal cannot be written, so nothing is acted on",
-            );
-        }
+        self.running(pool)?;
         self.out_of_maintenance(Target::Pool(pool.clone()), pool.as_str())?;
         let running = self.state.operations.len();
         let most = self.limits().operations as usize;
@@ -149,6 +135,26 @@ impl<'a> Guard<'a> {
             );
         }
         Ok(())
+    }
+
+    /// What stops operations that are under way too: a pause, and a journal that fails.
+    pub(crate) fn running(&self, pool: &PoolName) -> Result<(), Refused> {
+        let paused = &self.state.paused;
+        if paused.contains(&None) || paused.contains(&Some(pool.clone())) {
+            let scope = if paused.contains(&None) {
+                "everything"
+            } else {
+                pool.as_str()
+            };
+            return refuse(Reason::Paused, format!("{scope} is paused by an operator"));
+        }
+        if self.brakes.journal_well {
+            return Ok(());
+        }
+        refuse(
+            Reason::JournalFailed,
+            "the journal cannot be written, so nothing is acted on",
+        )
     }
 
     /// An operator has not asked for the node or pool to be left alone.
@@ -212,6 +218,17 @@ impl<'a> Guard<'a> {
                     || member.node.as_ref().is_some_and(|node| node.protected)
             });
         marked || self.state.protected.contains(name)
+    }
+
+    /// Whether no storm has begun in the pool, or around the node, since it was decided on.
+    pub(crate) fn calm(&self, pool: &PoolName, node: Option<&NodeName>) -> Result<(), Refused> {
+        let cluster = self.sight.cluster;
+        let Some(slot) = cluster.pool_slot(pool) else {
+            return Ok(());
+        };
+        let (name, settings) = self.pool(slot)?;
+        let healed = node.and_then(|node| cluster.slot(node.as_str()));
+        self.storm(slot, name, settings, healed)
     }
 
     /// I10: too many silent or ill at once is more likely our input, a network or a hypervisor.

@@ -35,8 +35,10 @@ use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::settings::{Limits, PoolSettings};
 use crate::time::{Monotonic, Now, Timestamp};
 
-pub use advance::{TooLate, advance, cancel, outcome, resume};
+pub use advance::{TooLate, advance, cancel, outcome, park, resume, unpark};
 pub use table::Step;
+
+pub(crate) use table::Brakes;
 
 /// A course of steps under way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +72,9 @@ pub struct Operation {
     pub tries: u32,
     /// Nothing is asked before this is over.
     pub pause: Option<Pause>,
+    /// Since when it is held back by a pause or a brake: its step's time stands still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Moment>,
     /// How often the step was left for another than the one after it.
     pub detours: u32,
     /// Creations that were asked for and may have made a VM that was not deleted since.
@@ -336,6 +341,7 @@ impl Operation {
             in_flight: None,
             tries: 0,
             pause: None,
+            parked: None,
             detours: 0,
             creates: 0,
             doubt: None,
@@ -411,6 +417,18 @@ impl Operation {
         self.old.iter().chain(self.new.iter())
     }
 
+    /// Which brakes hold its next call back. None once there is no way back, and none where
+    /// nothing of the workload is touched: what undoes our own half-made machine takes nothing
+    /// away.
+    pub(crate) fn brakes(&self) -> Brakes {
+        let forward = self.phase == Phase::Doing && self.old.is_some() && !self.committed;
+        if forward {
+            self.step.row().brakes
+        } else {
+            Brakes::None
+        }
+    }
+
     /// Whether it makes a VM (and not just makes one anew).
     pub fn creates_vm(&self) -> bool {
         matches!(
@@ -457,6 +475,14 @@ impl Moment {
             later.at.mono.since(self.at.mono)
         } else {
             later.at.wall.since(self.at.wall)
+        }
+    }
+
+    /// The point in time that comes `length` later.
+    pub fn plus(self, length: Duration) -> Self {
+        Self {
+            at: self.at.plus(length),
+            ..self
         }
     }
 

@@ -123,6 +123,9 @@ pub struct OperationStatus {
     pub began: Timestamp,
     /// When the step began.
     pub step_began: Timestamp,
+    /// What it waits for, or what holds it back.
+    #[serde(default)]
+    pub waits: String,
 }
 
 /// Why a node or pool is treated as it is.
@@ -183,7 +186,7 @@ impl Engine {
             pools: self.pool_statuses(now),
             sources: self.world.brakes.reports().cloned().collect(),
             brakes: self.brake_statuses(),
-            operations: self.operation_statuses(),
+            operations: self.operation_statuses(now),
             decisions: decisions.take(RECENT_SHOWN).collect(),
             refusals: refusals.take(RECENT_SHOWN).collect(),
             unknown_records,
@@ -333,7 +336,7 @@ impl Engine {
             .collect()
     }
 
-    fn operation_statuses(&self) -> Vec<OperationStatus> {
+    fn operation_statuses(&self, now: Now) -> Vec<OperationStatus> {
         self.state
             .operations
             .values()
@@ -345,6 +348,7 @@ impl Engine {
                 step: operation.step.as_str().to_owned(),
                 began: operation.began.at.wall,
                 step_began: operation.step_began.at.wall,
+                waits: self.waits_for(now, operation),
             })
             .collect()
     }

@@ -230,7 +230,7 @@ fn sources(out: &mut String, report: &StatusReport, style: Style) {
 fn operations(out: &mut String, report: &StatusReport, style: Style) {
     let at = report.engine.at;
     let mut rows = vec![
-        ["OPERATION", "WHAT", "POOL", "NODE", "STEP", "FOR"]
+        ["OPERATION", "WHAT", "POOL", "NODE", "STEP", "FOR", "WAITS FOR"]
             .map(str::to_owned)
             .to_vec(),
     ];
@@ -245,6 +245,7 @@ fn operations(out: &mut String, report: &StatusReport, style: Style) {
                 .map_or_else(|| "-".to_owned(), ToString::to_string),
             operation.step.clone(),
             format_duration(whole_seconds(at, operation.began)),
+            plain(&operation.waits),
         ]);
     }
     if rows.len() > 1 {

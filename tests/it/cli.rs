@@ -233,6 +233,7 @@ fn report() -> StatusReport {
                 step: "wait_active".to_owned(),
                 began: Timestamp(at - 90_500),
                 step_began: Timestamp(at - 30_000),
+                waits: "the VM to become ACTIVE".to_owned(),
             }],
             decisions: vec![Decision {
                 at: Timestamp(at - 90_500),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Brake, Record, State};
 use crate::action::{Action, ActionKind, FailureKind};
+use crate::decision::Origin;
 use crate::event::Wish;
 use crate::names::PoolName;
 use crate::remediation::{Ending, Operation, Phase, Step};
@@ -151,6 +152,11 @@ impl State {
         if let Some(vm) = &made {
             self.owned.insert(vm.clone(), operation.id);
         }
+        let standing = operation.parked.is_some();
+        if !standing {
+            // It goes on, or is over: what held it back is said anew the next time.
+            self.forget_hold(operation);
+        }
         let Phase::Over { ending } = &operation.phase else {
             self.operations.insert(operation.id, operation.clone());
             return;
@@ -177,6 +183,14 @@ impl State {
         }
         self.operations.remove(&operation.id);
         self.open.retain(|key, _| key.operation != operation.id);
+    }
+
+    fn forget_hold(&mut self, operation: &Operation) {
+        let stood = self.operations.get(&operation.id);
+        if stood.is_some_and(|stood| stood.parked.is_some()) {
+            let origin = Origin::Operation(operation.id).to_string();
+            self.refused.retain(|(_, _, of), _| *of != origin);
+        }
     }
 
     /// Whether the action is a removal that was not counted before: a delete that is tried

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::table::{Course, Row, Step, Undo, Work};
 use super::work::{Job, Test, View};
-use super::{Context, Ending, Machine, Next, Operation, OperationKind, Pause, Phase, Seen, Sight};
+use super::{Context, Ending, Machine, Moment, Next, Operation, OperationKind, Pause, Phase, Seen, Sight};
 use crate::action::{ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind};
 use crate::decision::Rung;
 use crate::event::Ready;
@@ -123,6 +123,7 @@ pub fn resume(operation: &Operation, open: Option<ActionKey>, context: &Context<
         if operation.step == Step::Settle {
             // The wall clock may have been stepped while nobody looked: settle anew.
             operation.step_began = context.here();
+            operation.parked = None;
         }
         return operation;
     };
@@ -156,6 +157,24 @@ pub fn cancel(operation: &Operation, why: &str) -> Result<Operation, TooLate> {
         cancelled: Some(why.to_owned()),
         ..operation.clone()
     })
+}
+
+/// Holds an operation back from now on: its step's time stands still. What is under way goes on,
+/// and its outcome is taken in.
+pub fn park(operation: &Operation, here: Moment) -> Operation {
+    Operation {
+        parked: operation.parked.or(Some(here)),
+        ..operation.clone()
+    }
+}
+
+/// Lets an operation that was held back go on, with as much of its step's time as was left.
+pub fn unpark(operation: &Operation, here: Moment) -> Operation {
+    let mut operation = operation.clone();
+    if let Some(since) = operation.parked.take() {
+        operation.step_began = operation.step_began.plus(since.until(here));
+    }
+    operation
 }
 
 /// Whether the rebuild was asked for: the mark of the VM is then the operation's own.
@@ -306,7 +325,8 @@ impl Turn<'_> {
         let binding = !self.is_bound(operation) || matches!(self.row.late, Course::Go(_));
         match self.row.deadline.length(self.context) {
             Some(length) if binding => {
-                length.saturating_sub(operation.step_began.until(self.context.here()))
+                let here = operation.parked.unwrap_or(self.context.here());
+                length.saturating_sub(operation.step_began.until(here))
             }
             _ => Duration::MAX,
         }
@@ -440,6 +460,7 @@ impl Turn<'_> {
             Course::Insist => self.again_without_end(operation, after),
             Course::Park => {
                 operation.step_began = self.context.here();
+                operation.parked = None;
                 self.paused(operation, GATE_PAUSE)
             }
             Course::Pass => self.pass(operation),
@@ -487,6 +508,7 @@ impl Turn<'_> {
         operation.step_began = self.context.here();
         operation.tries = 0;
         operation.pause = None;
+        operation.parked = None;
         operation.none_found = None;
         if step.row().applies.to(&operation, self.context) {
             operation
@@ -526,6 +548,7 @@ impl Turn<'_> {
     fn over(&self, mut operation: Operation, ending: Ending) -> Operation {
         operation.phase = Phase::Over { ending };
         operation.pause = None;
+        operation.parked = None;
         operation
     }
 

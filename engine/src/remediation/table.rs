@@ -33,6 +33,22 @@ pub(super) struct Row {
     pub on: Reactions,
     /// What is undone if the operation is given up here.
     pub undo: Undo,
+    /// Which brakes hold its call back, once the operation is under way.
+    pub brakes: Brakes,
+}
+
+/// Which of the guard's brakes are looked at again before a step's call. A pause, and a journal
+/// that fails, hold back every call there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Brakes {
+    /// All of them: sight that was lost, and a storm that has begun since. To stop here leaves
+    /// the machine as it is.
+    All,
+    /// Lost sight alone. The machine is off already, or is a twin that serves nobody: to stop
+    /// for a storm would do more harm than to go on.
+    Sight,
+    /// None: nothing is taken away.
+    None,
 }
 
 /// When a step belongs to the course.
@@ -221,6 +237,7 @@ table! {
         late: Course::GiveUp,
         on: ORDINARY,
         undo: Undo::Made,
+        brakes: Brakes::None,
     }
     /// Creates the VM, once.
     CreateServer = "create_server" {
@@ -234,6 +251,7 @@ table! {
             ..ORDINARY
         },
         undo: Undo::Made,
+        brakes: Brakes::None,
     }
     /// A creation of unknown outcome may still come to be: it is given time.
     Settle = "settle" {
@@ -243,6 +261,7 @@ table! {
         late: Course::Go(Step::Search),
         on: NONE,
         undo: Undo::Made,
+        brakes: Brakes::None,
     }
     /// Looks for the VM: one found is it; none found twice, then it is created again.
     Search = "search" {
@@ -252,6 +271,7 @@ table! {
         late: Course::GiveUp,
         on: SEARCH,
         undo: Undo::Made,
+        brakes: Brakes::None,
     }
     /// Deletes VMs with the operation's mark that are one too many.
     DropTwin = "drop_twin" {
@@ -261,6 +281,7 @@ table! {
         late: Course::GiveUp,
         on: INSISTENT,
         undo: Undo::Made,
+        brakes: Brakes::Sight,
     }
     /// The VM is ACTIVE and has an address.
     WaitActive = "wait_active" {
@@ -270,6 +291,7 @@ table! {
         late: Course::GiveUp,
         on: NONE,
         undo: Undo::Made,
+        brakes: Brakes::None,
     }
     /// A Ready node of that name runs on that VM.
     WaitJoin = "wait_join" {
@@ -279,6 +301,7 @@ table! {
         late: Course::GiveUp,
         on: NONE,
         undo: Undo::MadeUnlessServing,
+        brakes: Brakes::None,
     }
     /// Puts the pool's labels on the node.
     Label = "label" {
@@ -288,6 +311,7 @@ table! {
         late: Course::GiveUp,
         on: ORDINARY,
         undo: Undo::MadeUnlessServing,
+        brakes: Brakes::None,
     }
     /// The node has joined: nobody else may with its token.
     DeleteToken = "delete_token" {
@@ -297,6 +321,7 @@ table! {
         late: Course::GiveUp,
         on: INSISTENT,
         undo: Undo::MadeUnlessServing,
+        brakes: Brakes::None,
     }
     /// Looks once more if a creation was ever in doubt: one VM only may be left.
     Tally = "tally" {
@@ -306,6 +331,7 @@ table! {
         late: Course::GiveUp,
         on: SEARCH,
         undo: Undo::MadeUnlessServing,
+        brakes: Brakes::None,
     }
     /// No new pods on the old node.
     Cordon = "cordon" {
@@ -315,6 +341,7 @@ table! {
         late: Course::GiveUp,
         on: Reactions { not_found: Course::Pass, ..ORDINARY },
         undo: Undo::Cordon,
+        brakes: Brakes::All,
     }
     /// Empties the old node, honouring disruption budgets.
     Drain = "drain" {
@@ -329,6 +356,7 @@ table! {
             ..ORDINARY
         },
         undo: Undo::Cordon,
+        brakes: Brakes::All,
     }
     /// Deletes the old VM. From here on there is no way back.
     DeleteServer = "delete_server" {
@@ -342,6 +370,7 @@ table! {
             ..ORDINARY
         },
         undo: Undo::Cordon,
+        brakes: Brakes::All,
     }
     /// The old VM is gone; if it is not after a while, it is deleted once more.
     WaitGone = "wait_gone" {
@@ -351,6 +380,7 @@ table! {
         late: Course::Go(Step::DeleteServer),
         on: NONE,
         undo: Undo::Nothing,
+        brakes: Brakes::None,
     }
     /// Deletes the Node of a VM that is confirmed gone or off.
     DeleteNode = "delete_node" {
@@ -360,6 +390,7 @@ table! {
         late: Course::GiveUp,
         on: INSISTENT,
         undo: Undo::Nothing,
+        brakes: Brakes::Sight,
     }
     /// Reboots the VM softly; one that is off or cannot is rebooted hard.
     RebootSoft = "reboot_soft" {
@@ -369,6 +400,7 @@ table! {
         late: Course::Go(Step::RebootHard),
         on: Reactions { refused: Course::Go(Step::RebootHard), ..REBOOT },
         undo: Undo::Nothing,
+        brakes: Brakes::All,
     }
     /// The node is back: heard again, and Ready.
     WaitBack = "wait_back" {
@@ -378,6 +410,7 @@ table! {
         late: Course::Go(Step::RebootHard),
         on: NONE,
         undo: Undo::Nothing,
+        brakes: Brakes::None,
     }
     /// Reboots the VM as if its power were cut.
     RebootHard = "reboot_hard" {
@@ -387,6 +420,7 @@ table! {
         late: Course::GiveUp,
         on: REBOOT,
         undo: Undo::Nothing,
+        brakes: Brakes::All,
     }
     /// The node is back after that.
     WaitBackHard = "wait_back_hard" {
@@ -396,6 +430,7 @@ table! {
         late: Course::GiveUp,
         on: NONE,
         undo: Undo::Nothing,
+        brakes: Brakes::None,
     }
     /// Stops the old VM: the fence.
     StopServer = "stop_server" {
@@ -411,6 +446,7 @@ table! {
             ..ORDINARY
         },
         undo: Undo::Nothing,
+        brakes: Brakes::All,
     }
     /// The old VM is confirmed off.
     WaitOff = "wait_off" {
@@ -420,6 +456,7 @@ table! {
         late: Course::GiveUp,
         on: NONE,
         undo: Undo::Nothing,
+        brakes: Brakes::None,
     }
     /// Makes the VM anew from its image.
     RebuildServer = "rebuild_server" {
@@ -433,6 +470,7 @@ table! {
             ..ORDINARY
         },
         undo: Undo::Made,
+        brakes: Brakes::Sight,
     }
     /// Undo: the token goes first, so that nobody joins while the rest is undone.
     UndoToken = "undo_token" {
@@ -442,6 +480,7 @@ table! {
         late: Course::Insist,
         on: INSISTENT,
         undo: Undo::Nothing,
+        brakes: Brakes::None,
     }
     /// Undo: looks for VMs with the operation's mark until there are none.
     UndoServer = "undo_server" {
@@ -451,6 +490,7 @@ table! {
         late: Course::Insist,
         on: SEARCH,
         undo: Undo::Nothing,
+        brakes: Brakes::None,
     }
     /// Undo: a Node that has appeared, when its VM is gone.
     UndoNode = "undo_node" {
@@ -460,6 +500,7 @@ table! {
         late: Course::Insist,
         on: INSISTENT,
         undo: Undo::Nothing,
+        brakes: Brakes::None,
     }
     /// Undo: new pods again.
     Uncordon = "uncordon" {
@@ -469,6 +510,7 @@ table! {
         late: Course::Insist,
         on: INSISTENT,
         undo: Undo::Nothing,
+        brakes: Brakes::None,
     }
 }
 

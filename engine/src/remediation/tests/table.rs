@@ -202,3 +202,43 @@ fn a_step_that_waits_ends_by_itself_or_by_its_deadline() {
         }
     }
 }
+
+/// What takes a machine of the workload away is looked at again before its call. The rows that a
+/// storm does not hold are the ones where to stop leaves a machine off, or a twin.
+#[test]
+fn every_step_that_takes_something_away_has_its_brakes() {
+    let storm: Vec<&str> = held_by(Brakes::All);
+    assert_eq!(
+        storm,
+        [
+            "cordon",
+            "drain",
+            "delete_server",
+            "reboot_soft",
+            "reboot_hard",
+            "stop_server"
+        ]
+    );
+    let sight: Vec<&str> = held_by(Brakes::Sight);
+    assert_eq!(sight, ["drop_twin", "delete_node", "rebuild_server"]);
+}
+
+fn held_by(brakes: Brakes) -> Vec<&'static str> {
+    let steps = Step::ALL.iter().filter(|step| step.row().brakes == brakes);
+    steps.map(|step| step.as_str()).collect()
+}
+
+#[test]
+fn no_brake_holds_what_has_no_way_back() {
+    let mut run = Run::new(Case::Remove);
+    run.operation.step = Step::DeleteServer;
+    assert_eq!(run.operation.brakes(), Brakes::All);
+    run.operation.committed = true;
+    assert_eq!(run.operation.brakes(), Brakes::None);
+    run.operation.committed = false;
+    run.operation.phase = Phase::Undoing {
+        rest: Vec::new(),
+        ending: Ending::Done,
+    };
+    assert_eq!(run.operation.brakes(), Brakes::None);
+}

@@ -1,0 +1,187 @@
+//! What is granted begins: the decision and its operation are journaled, and the first step is
+//! taken. How it goes on is `drive.rs`'s.
+
+use crate::cluster::Member;
+use crate::decision::{Decision, Proposal, Rung};
+use crate::engine::Engine;
+use crate::journal::Record;
+use crate::names::{NodeName, OperationId, PoolName};
+use crate::remediation::{Blind, Context, Machine, Operation, OperationKind, Order};
+use crate::time::Now;
+
+/// Letters of a node's name after the pool's: 32^8 names, drawn by hash.
+const NAME_LETTERS: usize = 8;
+
+impl Engine {
+    pub(crate) fn begin_add(&mut self, now: Now, pool: &PoolName, proposal: &Proposal, size: u32) {
+        let id = self.next_id();
+        let node = self.draw_name(pool, id);
+        let what = format!("add {node} ({size} to {})", size.saturating_add(1));
+        self.begin(
+            now,
+            id,
+            pool,
+            Some(&node),
+            Order::Add { node: node.clone() },
+            what,
+            proposal,
+        );
+    }
+
+    pub(crate) fn begin_remove(
+        &mut self,
+        now: Now,
+        pool: &PoolName,
+        member: &Member,
+        proposal: &Proposal,
+    ) {
+        let id = self.next_id();
+        let old = machine(member);
+        let what = format!("remove {}", member.name);
+        let name = member.name.clone();
+        self.begin(
+            now,
+            id,
+            pool,
+            Some(&name),
+            Order::Remove { old },
+            what,
+            proposal,
+        );
+    }
+
+    pub(crate) fn begin_heal(
+        &mut self,
+        now: Now,
+        pool: &PoolName,
+        member: &Member,
+        rung: Rung,
+        proposal: &Proposal,
+    ) {
+        let id = self.next_id();
+        let old = machine(member);
+        let order = match rung {
+            Rung::Reboot => Order::Reboot { old },
+            Rung::Rebuild => Order::Rebuild { old },
+            Rung::Replace => {
+                let kubernetes = self
+                    .world
+                    .settings
+                    .pools
+                    .get(pool)
+                    .is_none_or(|p| p.kubernetes);
+                let slot = self.world.cluster.slot(member.name.as_str());
+                let suspect = slot.is_some_and(|slot| {
+                    self.world.cluster.pool_slot(pool).is_some_and(|pool| {
+                        let settings = self.pool_of(pool).map(|(_, settings)| settings);
+                        settings.is_some_and(|settings| {
+                            self.guard(now).ill(pool, &settings).contains(&slot)
+                        })
+                    })
+                });
+                Order::Replace {
+                    old,
+                    node: self.draw_name(pool, id),
+                    // A node that still serves stays until its replacement is Ready (I5).
+                    fenced_first: suspect || !member.serves(kubernetes),
+                }
+            }
+        };
+        let what = format!("{} {}", rung.as_str(), member.name);
+        let name = member.name.clone();
+        self.begin(now, id, pool, Some(&name), order, what, proposal);
+        self.rules.answered(proposal);
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of the one decision"
+    )]
+    fn begin(
+        &mut self,
+        now: Now,
+        id: OperationId,
+        pool: &PoolName,
+        node: Option<&NodeName>,
+        order: Order,
+        what: String,
+        proposal: &Proposal,
+    ) {
+        let Some(settings) = self.world.settings.pools.get(pool).cloned() else {
+            return;
+        };
+        let limits = self.world.settings.limits.clone();
+        let cluster = self.world.settings.cluster.clone();
+        let context = Context {
+            cluster: &cluster,
+            pool: &settings,
+            limits: &limits,
+            epoch: self.state.epoch,
+            now,
+            blind: Blind::default(),
+        };
+        let operation = Operation::begin(id, pool.clone(), order, &context);
+        let rung = match operation.kind {
+            OperationKind::Heal(rung) => node.cloned().map(|node| (node, rung)),
+            OperationKind::Add | OperationKind::Remove => None,
+        };
+        // INVARIANT: a crash may fall between any two of these records. A cooldown without its
+        // act only waits; an act without its cooldown would come twice. A rung without its
+        // operation would be skipped; one too few is only tried once more.
+        self.begin_cooldown(now, &proposal.origin, pool);
+        self.answer_granted(proposal, &format!("{id}: {what}"));
+        self.emit(Record::Decision {
+            decision: Decision {
+                at: now.wall,
+                operation: Some(id),
+                pool: pool.clone(),
+                node: node.cloned(),
+                what,
+                origin: proposal.origin.clone(),
+                why: proposal.why.clone(),
+                evidence: proposal.evidence.clone(),
+            },
+        });
+        self.emit(Record::Operation {
+            operation: Box::new(operation),
+        });
+        if let Some((node, rung)) = rung {
+            let at = now;
+            self.emit(Record::Rung { node, rung, at });
+        }
+        self.count_in_flight();
+        self.drive_one(now, id);
+    }
+
+    fn next_id(&self) -> OperationId {
+        OperationId {
+            journal: self.state.journal,
+            number: self.state.next_operation.max(1),
+        }
+    }
+
+    /// A name that was never used: drawn from the operation's id, which never comes twice.
+    fn draw_name(&self, pool: &PoolName, id: OperationId) -> NodeName {
+        use sha2::{Digest, Sha256};
+        const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let hash = Sha256::digest(format!("{}/{id}", self.world.settings.cluster));
+        let tail: String = hash
+            .iter()
+            .take(NAME_LETTERS)
+            .filter_map(|byte| LETTERS.get(usize::from(*byte) % LETTERS.len()))
+            .map(|letter| char::from(*letter))
+            .collect();
+        NodeName::new(format!("{pool}-{tail}"))
+    }
+}
+
+fn machine(member: &Member) -> Machine {
+    let server = member.server.as_ref();
+    Machine {
+        node: member.name.clone(),
+        uid: member.node.as_ref().map(|node| node.uid.to_string()),
+        vm: server.map(|server| server.id.clone()),
+        created: server.map(|server| server.created),
+        operation: server.and_then(|server| server.operation),
+    }
+}

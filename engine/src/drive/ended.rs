@@ -1,0 +1,152 @@
+//! An operation is over: what it leads to, and what the others count meanwhile.
+
+use crate::cluster::PoolSlot;
+use crate::decision::Origin;
+use crate::engine::Engine;
+use crate::event::Observation;
+use crate::journal::Record;
+use crate::names::{PoolName, VmId};
+use crate::notice::NoticeKind;
+use crate::remediation::{Ending, Operation, OperationKind, Phase};
+use crate::time::{Now, format_duration};
+
+impl Engine {
+    pub(super) fn end(&mut self, now: Now, over: Operation, ending: &Ending) {
+        let pool = over.pool.clone();
+        let kind = over.kind;
+        let creates = over.creates_vm();
+        let name = over.node().map(ToString::to_string).unwrap_or_default();
+        let id = over.id;
+        if over.committed && *ending == Ending::Done {
+            self.forget(now, &over);
+        }
+        for machine in over.machines() {
+            if let Some(slot) = self.world.cluster.slot(machine.node.as_str()) {
+                self.rules.treated(slot);
+            }
+        }
+        self.emit(Record::Operation {
+            operation: Box::new(over),
+        });
+        let failures = self
+            .state
+            .circuits
+            .get(&pool)
+            .map_or(0, |(count, _)| *count);
+        match ending {
+            Ending::Done if creates && failures > 0 => self.emit(Record::Circuit {
+                pool: pool.clone(),
+                failures: 0,
+                at: now,
+            }),
+            Ending::Failed(_) if creates => {
+                let failures = failures.saturating_add(1);
+                self.emit(Record::Circuit {
+                    pool: pool.clone(),
+                    failures,
+                    at: now,
+                });
+                if failures >= self.world.settings.limits.circuit_failures {
+                    let text =
+                        format!("{failures} failures in a row in {pool}: the circuit is open");
+                    self.notice(now, NoticeKind::Circuit, true, Some(pool.clone()), text);
+                }
+            }
+            _ => {}
+        }
+        if let Ending::Failed(why) | Ending::Cancelled(why) = ending {
+            let text = format!("{id} ({name}) ended: {why}");
+            self.notice(now, NoticeKind::Operation, true, Some(pool.clone()), text);
+        }
+        if *ending != Ending::Done {
+            // The same is not begun again at once: the world has to look different first.
+            let until = now.mono.plus(self.world.settings.limits.decision_expiry);
+            self.quiet.insert(pool.clone(), until);
+            if kind == OperationKind::Remove {
+                self.keep_size(now, &pool);
+            }
+        }
+        self.count_in_flight();
+        self.replan();
+    }
+
+    /// The machine is gone from both sides, whatever the last listing still shows.
+    fn forget(&mut self, now: Now, over: &Operation) {
+        let Some(old) = &over.old else { return };
+        let rebuilt = over.new.as_ref().is_some_and(|new| new.vm == old.vm);
+        if rebuilt {
+            return;
+        }
+        if let Some(vm) = old.vm.clone() {
+            self.see(now, Observation::ServerGone(vm));
+        }
+        if let Some(uid) = old.uid.clone() {
+            let name = old.node.clone();
+            self.see(now, Observation::NodeGone { name, uid });
+        }
+    }
+
+    /// A removal that was not carried out: the pool is to keep the size it has.
+    fn keep_size(&mut self, now: Now, pool: &PoolName) {
+        let Some(slot) = self.world.cluster.pool_slot(pool) else {
+            return;
+        };
+        let size = self.world.sight(now).size(slot);
+        let desired = self.state.desired.get(pool).map(|(size, _)| *size);
+        if desired.is_some_and(|desired| desired < size) {
+            self.emit(Record::Desired {
+                pool: pool.clone(),
+                size,
+                origin: Origin::Bounds,
+                at: now,
+            });
+        }
+    }
+
+    /// VMs that operations have deleted or are deleting: a listing may lack them.
+    pub(crate) fn leaving(&self) -> std::collections::BTreeSet<VmId> {
+        let going = |operation: &Operation| {
+            let old = operation.old.as_ref().filter(|_| operation.committed);
+            let undoing = operation.phase != Phase::Doing && operation.creates_vm();
+            let new = operation.new.as_ref().filter(|_| undoing);
+            let machines = old.into_iter().chain(new);
+            let vms: Vec<_> = machines.filter_map(|machine| machine.vm.clone()).collect();
+            let twins = operation.twins.iter().map(|twin| twin.id.clone());
+            let twins: Vec<_> = twins.chain(operation.dropped.iter().cloned()).collect();
+            vms.into_iter().chain(twins)
+        };
+        self.state.operations.values().flat_map(going).collect()
+    }
+
+    /// VMs that are being made and are not listed yet, by pool.
+    pub(crate) fn count_in_flight(&mut self) {
+        let mut counts = vec![0u32; self.world.in_flight.len()];
+        for operation in self.state.operations.values() {
+            let Some(PoolSlot(pool)) = self.world.cluster.pool_slot(&operation.pool) else {
+                continue;
+            };
+            // A node that has joined while its VM is not listed yet is in no pool: it is counted
+            // here until it is.
+            let listed = operation.new.as_ref().is_some_and(|new| {
+                let member = self.world.cluster.find(new.node.as_str());
+                member.is_some_and(|member| member.pool == Some(PoolSlot(pool)))
+            });
+            if operation.creates_vm()
+                && !listed
+                && let Some(count) = counts.get_mut(usize::from(pool))
+            {
+                *count = count.saturating_add(1);
+            }
+        }
+        self.world.in_flight = counts;
+    }
+
+    /// Whether a pool is left alone for now, after something there was not carried out.
+    pub(crate) fn is_quiet(&self, now: Now, pool: &PoolName) -> Option<String> {
+        let until = self.quiet.get(pool).filter(|until| **until > now.mono)?;
+        Some(format!(
+            "something failed in {pool} just now: next try in {}",
+            format_duration(until.since(now.mono))
+        ))
+    }
+}

@@ -1,0 +1,52 @@
+//! What operations see of their machines: the cluster, as it was observed last.
+
+use crate::cluster::{Node, Server};
+use crate::engine::Engine;
+use crate::names::{NodeName, VmId};
+use crate::remediation::{Seen, Sight};
+use crate::time::Now;
+
+/// What operations see of their machines.
+pub(super) struct Eyes<'a> {
+    pub(super) engine: &'a Engine,
+}
+
+impl Seen for Eyes<'_> {
+    fn server(&self, id: &VmId) -> Sight<Server> {
+        let cluster = &self.engine.world.cluster;
+        match cluster.server(id) {
+            Some(server) => Sight::There(server.clone()),
+            None => gone(cluster.servers().read()),
+        }
+    }
+
+    fn node(&self, name: &NodeName) -> Sight<Node> {
+        let cluster = &self.engine.world.cluster;
+        match cluster
+            .find(name.as_str())
+            .and_then(|member| member.node.as_ref())
+        {
+            Some(node) => Sight::There(node.clone()),
+            None => gone(cluster.nodes().read()),
+        }
+    }
+
+    fn heard(&self, node: &NodeName) -> Option<Now> {
+        let slot = self.engine.world.cluster.slot(node.as_str())?;
+        let wall = self.engine.world.windows.last_heard(slot)?;
+        Some(self.engine.on_this_clock(wall))
+    }
+
+    fn lease(&self, node: &NodeName) -> Option<Now> {
+        let member = self.engine.world.cluster.find(node.as_str())?;
+        let wall = member.node.as_ref()?.renewed?;
+        Some(self.engine.on_this_clock(wall))
+    }
+}
+
+fn gone<T>(read: Option<Now>) -> Sight<T> {
+    match read {
+        Some(asked) => Sight::Gone { asked },
+        None => Sight::Unknown,
+    }
+}

@@ -1,0 +1,134 @@
+//! What holds an operation back once it is under way: a pause, a journal that fails, and the
+//! brakes of the guard, looked at again before each call that a row of the table says.
+//!
+//! What is held back stands where it is: its step's time stands still, and why it stands is
+//! journaled as a refusal. A word against the very node calls the operation off instead.
+
+use crate::action::ActionKind;
+use crate::decision::{Evidence, Origin, Refusal};
+use crate::engine::Engine;
+use crate::event::Target;
+use crate::guard::Refused;
+use crate::journal::Record;
+use crate::remediation::{self, Brakes, Moment, Operation, Phase};
+use crate::time::Now;
+
+impl Engine {
+    /// I32: a decision that nothing was done for in its time is not carried out any more.
+    pub(super) fn is_too_old(&self, now: Now, operation: &Operation) -> bool {
+        !operation.sent
+            && operation.sequence == 0
+            && operation.phase == Phase::Doing
+            && operation.began.until(self.here(now)) > self.world.settings.limits.decision_expiry
+    }
+
+    /// Whether an operation may make this call now.
+    pub(super) fn may_act(
+        &self,
+        now: Now,
+        operation: &Operation,
+        kind: &ActionKind,
+    ) -> Result<(), Refused> {
+        if !kind.mutates() {
+            return Ok(());
+        }
+        let guard = self.guard(now);
+        guard.running(&operation.pool)?;
+        let Some(settings) = self.world.settings.pools.get(&operation.pool) else {
+            return Ok(());
+        };
+        match operation.brakes() {
+            Brakes::None => Ok(()),
+            Brakes::Sight => guard.sight_of(settings),
+            Brakes::All => {
+                guard.sight_of(settings)?;
+                let old = operation.old.as_ref();
+                guard.calm(&operation.pool, old.map(|machine| &machine.node))
+            }
+        }
+    }
+
+    /// The operation stands where it is, and says why.
+    pub(super) fn hold(
+        &mut self,
+        now: Now,
+        operation: &Operation,
+        kind: &ActionKind,
+        (reason, detail): Refused,
+    ) {
+        self.stand(now, operation);
+        let node = operation.node().cloned();
+        let origin = Origin::Operation(operation.id);
+        let key = (operation.pool.clone(), node.clone(), origin.to_string());
+        if self.state.refused.get(&key) == Some(&reason) {
+            return;
+        }
+        self.emit(Record::Refusal {
+            refusal: Refusal {
+                at: now.wall,
+                pool: operation.pool.clone(),
+                node,
+                what: format!("{} of {}", kind.name(), operation.id),
+                origin,
+                reason,
+                detail,
+                evidence: Evidence::default(),
+            },
+        });
+    }
+
+    /// Nothing holds the operation back any more. Whether it stood until now: its step's time
+    /// goes on from where it was.
+    pub(super) fn go_on(&mut self, now: Now, operation: &Operation) -> bool {
+        if operation.parked.is_none() {
+            return false;
+        }
+        let here = self.here(now);
+        self.put(now, remediation::unpark(operation, here));
+        true
+    }
+
+    /// An operation that waits does so in its time, and that stands still in a pause (I39).
+    pub(super) fn follow_pause(&mut self, now: Now, operation: &Operation) {
+        if self.guard(now).running(&operation.pool).is_err() {
+            self.stand(now, operation);
+        } else {
+            self.go_on(now, operation);
+        }
+    }
+
+    /// A word that came after the decision: a node that an operator protects or takes into
+    /// maintenance meanwhile is let go, as long as its VM still is there.
+    pub(super) fn forbidden(&self, now: Now, operation: &Operation) -> Option<String> {
+        let old = operation.old.as_ref()?;
+        if operation.phase != Phase::Doing || operation.committed {
+            return None;
+        }
+        let node = &old.node;
+        if self.guard(now).is_protected(node) {
+            return Some(format!("{node} is protected meanwhile"));
+        }
+        let end = self.state.maintenance.get(&Target::Node(node.clone()))?;
+        (*end > now.wall).then(|| format!("{node} is in maintenance meanwhile"))
+    }
+
+    pub(super) fn call_off(&mut self, now: Now, operation: &Operation, why: &str) {
+        if let Ok(cancelled) = remediation::cancel(operation, why) {
+            self.put(now, cancelled);
+        }
+    }
+
+    fn stand(&mut self, now: Now, operation: &Operation) {
+        if operation.parked.is_none() {
+            let here = self.here(now);
+            self.put(now, remediation::park(operation, here));
+        }
+    }
+
+    fn here(&self, now: Now) -> Moment {
+        Moment {
+            epoch: self.state.epoch,
+            at: now,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! What holds operations back once they are under way.
+
+use crate::action::ActionKind;
+use crate::decision::{Origin, Reason};
+use crate::event::Wish;
+use crate::journal::Record;
+use crate::lab::{Lab, Plan, on_engine_stack};
+use crate::remediation::{Ending, Phase};
+
+/// How often the VM was rebooted, softly and hard.
+fn reboots(lab: &Lab) -> (usize, usize) {
+    let is = |wanted: bool| {
+        let intents = lab.records.iter().filter(|record| {
+            matches!(record, Record::Intent { action, .. }
+                if matches!(action.kind, ActionKind::RebootServer { hard, .. } if hard == wanted))
+        });
+        intents.count()
+    };
+    (is(false), is(true))
+}
+
+fn endings(lab: &Lab) -> Vec<Ending> {
+    let over = lab.records.iter().filter_map(|record| match record {
+        Record::Operation { operation } => match &operation.phase {
+            Phase::Over { ending } => Some(ending.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    over.collect()
+}
+
+/// A lab in which w3 has died and was rebooted softly just now.
+fn rebooted() -> Lab {
+    let mut lab = Lab::new(Plan::default());
+    lab.obedient = true;
+    lab.run(400);
+    lab.die("w3");
+    lab.run(70);
+    assert_eq!(reboots(&lab), (1, 0), "{:?}", lab.decided());
+    lab
+}
+
+#[test]
+fn a_storm_that_began_after_the_heal_holds_its_next_blow_back() {
+    on_engine_stack(|| {
+        let mut lab = rebooted();
+        lab.die("w1");
+        lab.die("w2");
+        lab.run(600);
+        assert_eq!(reboots(&lab), (1, 0), "the hard reboot is held back");
+        let held: Vec<_> = lab
+            .refusals()
+            .into_iter()
+            .filter(|refusal| matches!(refusal.origin, Origin::Operation(_)))
+            .map(|refusal| (refusal.reason, refusal.what.clone()))
+            .collect();
+        assert_eq!(held.len(), 1, "told once: {held:?}");
+        assert_eq!(held[0].0, Reason::Storm, "{held:?}");
+        let waits = lab.engine.status(lab.now).operations[0].waits.clone();
+        assert!(waits.contains("silent or ill at once"), "{waits}");
+        for name in ["w1", "w2"] {
+            lab.node(name).agent = true;
+            lab.node(name).kubelet = true;
+        }
+        lab.run(360);
+        assert_eq!(reboots(&lab), (1, 1), "the storm is over");
+    });
+}
+
+#[test]
+fn the_same_without_a_storm_goes_on() {
+    on_engine_stack(|| {
+        let mut lab = rebooted();
+        lab.run(200);
+        assert_eq!(reboots(&lab), (1, 1));
+    });
+}
+
+#[test]
+fn in_a_pause_a_steps_time_stands_still_over_a_restart_too() {
+    on_engine_stack(|| {
+        for restarts in [false, true] {
+            let mut lab = rebooted();
+            lab.wish(Wish::Pause { pool: None });
+            lab.run(300);
+            if restarts {
+                lab.restart();
+                lab.round();
+            }
+            lab.run(300);
+            assert_eq!(reboots(&lab), (1, 0), "nothing is sent in a pause");
+            lab.wish(Wish::Resume { pool: None });
+            lab.run(5);
+            assert_eq!(reboots(&lab), (1, 0), "its time is not over: {restarts}");
+            lab.node("w3").agent = true;
+            lab.node("w3").kubelet = true;
+            lab.run(30);
+            assert_eq!(endings(&lab), [Ending::Done], "it came back in its time");
+            assert_eq!(reboots(&lab), (1, 0));
+        }
+    });
+}
+
+#[test]
+fn a_removal_stops_before_the_drain_in_a_storm_and_goes_on_after_it() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.run(400);
+        lab.wish(Wish::Scale {
+            pool: crate::lab::pool(),
+            size: 5,
+        });
+        lab.run(1);
+        let names = |lab: &Lab| -> Vec<&'static str> {
+            let sent = lab.records.iter().filter_map(|record| match record {
+                Record::Intent { action, .. } => Some(action.kind.name()),
+                _ => None,
+            });
+            sent.collect()
+        };
+        assert_eq!(names(&lab), ["cordon"], "{:?}", lab.decided());
+        for name in ["w4", "w5", "w6"] {
+            lab.die(name);
+        }
+        lab.run(60);
+        lab.obedient = true;
+        lab.run(300);
+        assert_eq!(names(&lab), ["cordon"], "the drain waits for the storm");
+        for name in ["w4", "w5", "w6"] {
+            lab.node(name).agent = true;
+            lab.node(name).kubelet = true;
+        }
+        lab.run(360);
+        assert_eq!(names(&lab)[..3], ["cordon", "drain", "delete_server"]);
+    });
+}
