@@ -165,10 +165,7 @@ impl Engine {
     }
 
     pub(crate) fn cancel(&mut self, now: Now, id: OperationId, who: &str) -> Answer {
-        let unknown = (
-            Reason::Unknown,
-            format!("no operation {id} is under way"),
-        );
+        let unknown = (Reason::Unknown, format!("no operation {id} is under way"));
         let Some(operation) = self.state.operations.get(&id).cloned() else {
             return Answer::Refused(unknown.0, unknown.1);
         };
@@ -178,9 +175,7 @@ impl Engine {
                 self.drive_one(now, id);
                 Answer::Granted(format!("{id} is called off; what it did is being undone"))
             }
-            Err(too_late) => {
-                Answer::Refused(Reason::Conflict, too_late.to_string())
-            }
+            Err(too_late) => Answer::Refused(Reason::Conflict, too_late.to_string()),
         }
     }
 

@@ -230,9 +230,17 @@ fn sources(out: &mut String, report: &StatusReport, style: Style) {
 fn operations(out: &mut String, report: &StatusReport, style: Style) {
     let at = report.engine.at;
     let mut rows = vec![
-        ["OPERATION", "WHAT", "POOL", "NODE", "STEP", "FOR", "WAITS FOR"]
-            .map(str::to_owned)
-            .to_vec(),
+        [
+            "OPERATION",
+            "WHAT",
+            "POOL",
+            "NODE",
+            "STEP",
+            "FOR",
+            "WAITS FOR",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
     ];
     for operation in &report.engine.operations {
         rows.push(vec![

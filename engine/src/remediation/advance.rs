@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::table::{Course, Row, Step, Undo, Work};
 use super::work::{Job, Test, View};
-use super::{Context, Ending, Machine, Moment, Next, Operation, OperationKind, Pause, Phase, Seen, Sight};
+use super::{
+    Context, Ending, Machine, Moment, Next, Operation, OperationKind, Pause, Phase, Seen, Sight,
+};
 use crate::action::{ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind};
 use crate::decision::Rung;
 use crate::event::Ready;
