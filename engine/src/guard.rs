@@ -31,6 +31,9 @@ pub(crate) use brakes::{Brakes, Change};
 /// policy's own threshold comes on top.
 const SUSPECT: Duration = Duration::from_secs(30);
 
+/// Pools of up to so many nodes are healed behind a fence only (I10).
+const FENCED_POOL: usize = 2;
+
 /// What is about to begin.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Effort<'a> {
@@ -109,6 +112,24 @@ impl<'a> Guard<'a> {
                 }
                 Ok(())
             }
+        }
+    }
+
+    /// Whether the VM is stopped, and confirmed off, before a rung does anything else. A node
+    /// that still serves stays until its replacement is Ready (I5). In a pool of one or two
+    /// there are not enough to tell a node's failure from our own blindness, so even a reboot
+    /// waits for the fence (I10); a rebuild always does.
+    pub(crate) fn fences_first(&self, member: &Member, rung: Rung) -> bool {
+        let cluster = self.sight.cluster;
+        let settings = member.pool.and_then(|pool| self.sight.pool_settings(pool));
+        match (rung, member.pool, settings) {
+            (Rung::Reboot, Some(pool), _) => cluster.in_pool(pool).len() <= FENCED_POOL,
+            (Rung::Replace, _, Some(settings)) => {
+                let slot = cluster.slot(member.name.as_str());
+                let ill = slot.is_some_and(|slot| self.is_ill(slot, member, settings));
+                ill || !member.serves(settings.kubernetes)
+            }
+            _ => true,
         }
     }
 

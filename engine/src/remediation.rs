@@ -53,8 +53,9 @@ pub struct Operation {
     pub old: Option<Machine>,
     /// The machine that it makes; of a rebuild, what the old one is to become.
     pub new: Option<Machine>,
-    /// Of a replacement: the old VM is stopped before the new one is made, because it no
-    /// longer serves. Otherwise the new one comes first and the old one is drained.
+    /// The old VM is stopped, and confirmed off, before anything else is done to it or another
+    /// takes its place: of a replacement, because it no longer serves (otherwise the new one
+    /// comes first and the old one is drained); of a reboot, because its pool is small.
     pub fenced_first: bool,
     /// The step it stands at.
     pub step: Step,
@@ -130,6 +131,8 @@ pub enum Order {
     Reboot {
         /// It.
         old: Machine,
+        /// Whether it is stopped first, and started only when it is confirmed off.
+        fenced_first: bool,
     },
     /// The same VM from its image anew.
     Rebuild {
@@ -303,7 +306,10 @@ impl Operation {
     pub fn begin(id: OperationId, pool: PoolName, order: Order, context: &Context<'_>) -> Self {
         let fenced_first = matches!(
             order,
-            Order::Replace {
+            Order::Reboot {
+                fenced_first: true,
+                ..
+            } | Order::Replace {
                 fenced_first: true,
                 ..
             }
@@ -311,7 +317,7 @@ impl Operation {
         let (kind, old, new) = match order {
             Order::Add { node } => (OperationKind::Add, None, Some(Machine::named(node, id))),
             Order::Remove { old } => (OperationKind::Remove, Some(old), None),
-            Order::Reboot { old } => (OperationKind::Heal(Rung::Reboot), Some(old), None),
+            Order::Reboot { old, .. } => (OperationKind::Heal(Rung::Reboot), Some(old), None),
             Order::Rebuild { old } => {
                 let new = Machine {
                     uid: None,

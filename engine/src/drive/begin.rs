@@ -60,32 +60,15 @@ impl Engine {
     ) {
         let id = self.next_id();
         let old = machine(member);
+        let fenced_first = self.guard(now).fences_first(member, rung);
         let order = match rung {
-            Rung::Reboot => Order::Reboot { old },
+            Rung::Reboot => Order::Reboot { old, fenced_first },
             Rung::Rebuild => Order::Rebuild { old },
-            Rung::Replace => {
-                let kubernetes = self
-                    .world
-                    .settings
-                    .pools
-                    .get(pool)
-                    .is_none_or(|p| p.kubernetes);
-                let slot = self.world.cluster.slot(member.name.as_str());
-                let suspect = slot.is_some_and(|slot| {
-                    self.world.cluster.pool_slot(pool).is_some_and(|pool| {
-                        let settings = self.pool_of(pool).map(|(_, settings)| settings);
-                        settings.is_some_and(|settings| {
-                            self.guard(now).ill(pool, &settings).contains(&slot)
-                        })
-                    })
-                });
-                Order::Replace {
-                    old,
-                    node: self.draw_name(pool, id),
-                    // A node that still serves stays until its replacement is Ready (I5).
-                    fenced_first: suspect || !member.serves(kubernetes),
-                }
-            }
+            Rung::Replace => Order::Replace {
+                old,
+                node: self.draw_name(pool, id),
+                fenced_first,
+            },
         };
         let what = format!("{} {}", rung.as_str(), member.name);
         let name = member.name.clone();

@@ -64,6 +64,8 @@ pub(super) enum Applies {
     Serving,
     /// If the old VM must be off first.
     Fence,
+    /// If it need not.
+    NoFence,
     /// While it is not known how many VMs were created.
     Doubt,
     /// If a VM may have been created.
@@ -394,7 +396,7 @@ table! {
     }
     /// Reboots the VM softly; one that is off or cannot is rebooted hard.
     RebootSoft = "reboot_soft" {
-        applies: Applies::Always,
+        applies: Applies::NoFence,
         work: Work::Act(work::reboot_soft),
         deadline: Deadline::HalfRung,
         late: Course::Go(Step::RebootHard),
@@ -404,7 +406,7 @@ table! {
     }
     /// The node is back: heard again, and Ready.
     WaitBack = "wait_back" {
-        applies: Applies::Always,
+        applies: Applies::NoFence,
         work: Work::Watch("the node to come back", work::is_back),
         deadline: Deadline::HalfRung,
         late: Course::Go(Step::RebootHard),
@@ -412,9 +414,19 @@ table! {
         undo: Undo::Nothing,
         brakes: Brakes::None,
     }
+    /// Starts the VM that was stopped: a hard reboot does.
+    StartServer = "start_server" {
+        applies: Applies::Fence,
+        work: Work::Act(work::start_server),
+        deadline: Deadline::HalfRung,
+        late: Course::GiveUp,
+        on: ORDINARY,
+        undo: Undo::Nothing,
+        brakes: Brakes::Sight,
+    }
     /// Reboots the VM as if its power were cut.
     RebootHard = "reboot_hard" {
-        applies: Applies::Always,
+        applies: Applies::NoFence,
         work: Work::Act(work::reboot_hard),
         deadline: Deadline::HalfRung,
         late: Course::GiveUp,
@@ -529,7 +541,15 @@ pub(super) fn course(kind: OperationKind) -> &'static [Step] {
             Tally,
         ],
         OperationKind::Remove => &[Cordon, Drain, DeleteServer, WaitGone, DeleteNode],
-        OperationKind::Heal(Rung::Reboot) => &[RebootSoft, WaitBack, RebootHard, WaitBackHard],
+        OperationKind::Heal(Rung::Reboot) => &[
+            StopServer,
+            WaitOff,
+            StartServer,
+            RebootSoft,
+            WaitBack,
+            RebootHard,
+            WaitBackHard,
+        ],
         OperationKind::Heal(Rung::Rebuild) => &[
             StopServer,
             WaitOff,
@@ -594,6 +614,7 @@ impl Applies {
             Self::Fence => {
                 operation.fenced_first || operation.kind == OperationKind::Heal(Rung::Rebuild)
             }
+            Self::NoFence => !operation.fenced_first,
             Self::Doubt => operation.doubt.is_some(),
             Self::Created => {
                 operation.creates_vm() && (operation.creates > 0 || operation.doubt.is_some())

@@ -261,6 +261,14 @@ pub(super) fn stop_server(view: &View<'_>) -> Job {
     view.on_old_vm(|vm| ActionKind::StopServer { vm })
 }
 
+pub(super) fn start_server(view: &View<'_>) -> Job {
+    match view.server_of(view.old()) {
+        // It was confirmed off: an attempt of unknown outcome, or somebody else, has started it.
+        Sight::There(server) if server.status != ServerStatus::Shutoff => Job::Skip,
+        _ => view.on_old_vm(|vm| ActionKind::RebootServer { vm, hard: true }),
+    }
+}
+
 pub(super) fn rebuild_server(view: &View<'_>) -> Job {
     let Some(new) = view.made() else {
         return Job::Skip;

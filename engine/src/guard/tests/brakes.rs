@@ -3,10 +3,51 @@
 use std::time::Duration;
 
 use super::{two_die, warm};
+use crate::action::ActionKind;
 use crate::decision::Reason;
 use crate::event::SourceName;
 use crate::journal::{Brake, Record};
 use crate::lab::{BEGIN, Lab, Plan, on_engine_stack};
+
+#[test]
+fn i10_in_a_pool_of_two_a_node_is_healed_only_behind_a_fence() {
+    // Rows: nodes in the pool, what is asked of the dead one's VM first.
+    for (nodes, first) in [(3, "reboot_server"), (2, "stop_server"), (1, "stop_server")] {
+        on_engine_stack(move || {
+            let mut plan = Plan {
+                nodes,
+                ..Plan::default()
+            };
+            plan.pool.min = 1;
+            let mut lab = Lab::new(plan);
+            warm(&mut lab);
+            let name = format!("w{nodes}");
+            lab.die(&name);
+            lab.run(90);
+            assert_eq!(lab.decided(), [format!("reboot {name}")]);
+            let asked: Vec<_> = lab.actions.iter().map(|action| &action.kind).collect();
+            assert_eq!(asked.len(), 1, "{asked:?}");
+            assert_eq!(asked[0].name(), first, "in a pool of {nodes}");
+
+            // It stays at that, however long, until the VM is confirmed off.
+            lab.obedient = true;
+            lab.run(60);
+            let rebooted = |lab: &Lab| {
+                let reboot = |record: &Record| match record {
+                    Record::Intent { action, .. } => {
+                        matches!(action.kind, ActionKind::RebootServer { .. })
+                    }
+                    _ => false,
+                };
+                lab.records.iter().any(reboot)
+            };
+            assert_eq!(rebooted(&lab), nodes == 3);
+            lab.node(&name).status = crate::event::ServerStatus::Shutoff;
+            lab.run(20);
+            assert!(rebooted(&lab));
+        });
+    }
+}
 
 #[test]
 fn after_a_storm_every_timer_starts_at_zero() {

@@ -14,6 +14,8 @@ const CALLS: &[(Case, &str)] = &[
     (Case::RemovePlain, "delete_server"),
     (Case::Reboot, "reboot_server"),
     (Case::RebootPlain, "reboot_server"),
+    (Case::RebootFenced, "stop_server reboot_server"),
+    (Case::RebootFencedPlain, "stop_server reboot_server"),
     (
         Case::Rebuild,
         "stop_server delete_node create_token rebuild_server label_node delete_token",
@@ -117,6 +119,12 @@ fn machines_that_misbehave_lead_to_these_ends() {
         (
             "a dead host cannot be fenced",
             Case::ReplaceFenced,
+            no_stop,
+            "failed: step wait_off took too long",
+        ),
+        (
+            "a small pool's dead host is not rebooted without a fence",
+            Case::RebootFenced,
             no_stop,
             "failed: step wait_off took too long",
         ),

@@ -33,6 +33,8 @@ enum Case {
     RemovePlain,
     Reboot,
     RebootPlain,
+    RebootFenced,
+    RebootFencedPlain,
     Rebuild,
     RebuildPlain,
     ReplaceFenced,
@@ -48,6 +50,8 @@ const CASES: &[Case] = &[
     Case::RemovePlain,
     Case::Reboot,
     Case::RebootPlain,
+    Case::RebootFenced,
+    Case::RebootFencedPlain,
     Case::Rebuild,
     Case::RebuildPlain,
     Case::ReplaceFenced,
@@ -87,6 +91,7 @@ impl Case {
             Self::AddPlain
                 | Self::RemovePlain
                 | Self::RebootPlain
+                | Self::RebootFencedPlain
                 | Self::RebuildPlain
                 | Self::ReplaceFencedPlain
                 | Self::ReplaceServingPlain
@@ -119,7 +124,14 @@ impl Run {
         let order = match (case, old.clone()) {
             (Case::Add | Case::AddPlain, _) | (_, None) => Order::Add { node: "w-9".into() },
             (Case::Remove | Case::RemovePlain, Some(old)) => Order::Remove { old },
-            (Case::Reboot | Case::RebootPlain, Some(old)) => Order::Reboot { old },
+            (Case::Reboot | Case::RebootPlain, Some(old)) => Order::Reboot {
+                old,
+                fenced_first: false,
+            },
+            (Case::RebootFenced | Case::RebootFencedPlain, Some(old)) => Order::Reboot {
+                old,
+                fenced_first: true,
+            },
             (Case::Rebuild | Case::RebuildPlain, Some(old)) => Order::Rebuild { old },
             (_, Some(old)) => Order::Replace {
                 old,

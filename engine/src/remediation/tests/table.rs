@@ -55,6 +55,10 @@ const ROWS: &[(Step, &str)] = &[
         "again next reboot_hard back back back park back again again",
     ),
     (
+        Step::StartServer,
+        "again again back back back back park back again again",
+    ),
+    (
         Step::RebootHard,
         "again next back back back back park back again again",
     ),
@@ -220,7 +224,10 @@ fn every_step_that_takes_something_away_has_its_brakes() {
         ]
     );
     let sight: Vec<&str> = held_by(Brakes::Sight);
-    assert_eq!(sight, ["drop_twin", "delete_node", "rebuild_server"]);
+    assert_eq!(
+        sight,
+        ["drop_twin", "delete_node", "start_server", "rebuild_server"]
+    );
 }
 
 fn held_by(brakes: Brakes) -> Vec<&'static str> {
