@@ -7,7 +7,7 @@
 //! The naive model in the tests is written from this section alone.
 //!
 //! - **Ticks.** Event times are kept to a tick: 20 ms if the metric's longest window is at most
-//!   17 minutes, more for longer ones (100 ms up to 1 h 40 min, 2 s for a day). Two times in one
+//!   17 minutes, more for longer ones (100 ms for an hour, 500 ms for six, 2 s for a day). Two times in one
 //!   tick are one time.
 //! - **Values** are kept as whole ten-millionths if they lie within ±214.7 and lose no more than
 //!   a thousandth of themselves by it. The first value of a node and metric that does not fit

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::*;
 
 mod model;
+mod traces;
 mod traps;
 
 const STATS: [Stat; 11] = [

@@ -28,7 +28,8 @@ impl Model {
             _ => 1_000,
         };
         let tick = match longest {
-            6_000_001.. => 2_000,
+            30_000_001.. => 2_000,
+            6_000_001.. => 500,
             1_020_001.. => 100,
             _ => 20,
         };
@@ -170,7 +171,14 @@ fn value(stat: Stat, seen: &[(i64, f64)], half_life: f64) -> Option<f64> {
             (seen.len() > 1).then(|| rise / run)
         }
         Stat::Rate => {
-            let pairs = seen.windows(2).map(|pair| (pair[0].1, pair[1].1));
+            // A value that falls by less than what is kept of it has not begun anew.
+            let kept = |value: f64| match value.abs() {
+                ..214.7 => (value * 1e7).round() / 1e7,
+                _ => value,
+            };
+            let pairs = seen
+                .windows(2)
+                .map(|pair| (kept(pair[0].1), kept(pair[1].1)));
             let grown: f64 = pairs.map(|(a, b)| if b < a { b } else { b - a }).sum();
             (seen.len() > 1).then(|| grown / ((newest - first) as f64 / 1e3))
         }
