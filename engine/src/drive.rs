@@ -8,7 +8,8 @@ use crate::action::{Action, ActionKey, ActionResult};
 use crate::decision::Reason;
 use crate::engine::{Answer, Engine};
 use crate::journal::Record;
-use crate::names::OperationId;
+use crate::names::{OperationId, PoolName};
+use crate::notice::NoticeKind;
 use crate::remediation::{self, Context, Next, Operation, Phase};
 use crate::settings::PoolSettings;
 use crate::time::Now;
@@ -24,6 +25,14 @@ use eyes::Eyes;
 
 /// Moves of one operation within one step. A course has some twenty; more is a loop.
 const MOVES_AT_ONCE: usize = 64;
+
+/// Failed tries of one step after which somebody is told. What is not given up after as many is
+/// tried without end: with the pauses some four minutes, longer than a restart of what is called.
+const TRIES_TOLD: u32 = 8;
+
+/// Why an operation of a pool that is in neither place can do nothing.
+const NO_SETTINGS: &str = "its pool is neither in the configuration nor in the journal: put it \
+                           back into the configuration, so that it can be carried to its end";
 
 impl Engine {
     /// Takes every operation as far as it may go now.
@@ -100,18 +109,24 @@ impl Engine {
                 Err((_, why)) => why,
             },
             Some(Next::Move(_) | Next::End(..)) => String::new(),
-            None => "its pool is not in the configuration".to_owned(),
+            None => NO_SETTINGS.to_owned(),
         }
     }
 
     fn next_of(&self, now: Now, operation: &Operation) -> Option<Next> {
-        let settings = self.world.settings.pools.get(&operation.pool)?;
+        let settings = self.settings_of(&operation.pool)?;
         let eyes = Eyes { engine: self };
         Some(remediation::advance(
             operation,
             &eyes,
             &self.context(now, settings),
         ))
+    }
+
+    /// The settings of a pool: as configured, else as journaled with its last operation.
+    fn settings_of(&self, pool: &PoolName) -> Option<&PoolSettings> {
+        let configured = self.world.settings.pools.get(pool);
+        configured.or_else(|| self.state.pools.get(pool))
     }
 
     fn context<'a>(&'a self, now: Now, pool: &'a PoolSettings) -> Context<'a> {
@@ -134,7 +149,7 @@ impl Engine {
         if operation.in_flight != Some(key.sequence) {
             return;
         }
-        let Some(settings) = self.world.settings.pools.get(&operation.pool) else {
+        let Some(settings) = self.settings_of(&operation.pool) else {
             return;
         };
         let context = self.context(now, settings);
@@ -144,24 +159,69 @@ impl Engine {
             key,
             result,
         });
+        self.tell_if_stuck(now, &moved);
         self.put(now, moved);
         self.drive_one(now, key.operation);
+    }
+
+    /// What must not be left behind is tried without end. Somebody is told when it has been for
+    /// a while.
+    fn tell_if_stuck(&mut self, now: Now, operation: &Operation) {
+        if operation.tries != TRIES_TOLD || matches!(operation.phase, Phase::Over { .. }) {
+            return;
+        }
+        let name = operation.node().map(ToString::to_string);
+        let text = format!(
+            "{} ({}) stands at {} and is tried on, once a minute: {}",
+            operation.id,
+            name.unwrap_or_default(),
+            operation.step,
+            operation
+                .failure
+                .as_deref()
+                .unwrap_or("no failure is known")
+        );
+        let pool = Some(operation.pool.clone());
+        self.notice(now, NoticeKind::Operation, true, pool, text);
     }
 
     /// After a start: what was in flight at a crash is taken up again.
     pub(crate) fn resume(&mut self, now: Now) {
         let operations: Vec<_> = self.state.operations.values().cloned().collect();
         for operation in operations {
-            let Some(settings) = self.world.settings.pools.get(&operation.pool) else {
+            let Some(settings) = self.settings_of(&operation.pool) else {
+                let text = format!("{} stands still: {NO_SETTINGS}", operation.id);
+                let pool = Some(operation.pool.clone());
+                self.notice(now, NoticeKind::Operation, true, pool, text);
                 continue;
             };
             let open = self.state.open.keys().copied();
             let open = open.filter(|key| key.operation == operation.id).max();
             let resumed = remediation::resume(&operation, open, &self.context(now, settings));
             if resumed != operation {
-                self.put(now, resumed);
+                self.put(now, resumed.clone());
+            }
+            if !self.world.settings.pools.contains_key(&resumed.pool) {
+                self.leave_pool(now, &resumed);
             }
         }
+    }
+
+    /// The pool was taken out of the configuration with this operation under way: what can be
+    /// undone is, and what cannot goes on to its end, with the settings that it was begun with.
+    fn leave_pool(&mut self, now: Now, operation: &Operation) {
+        let Operation { id, pool, .. } = operation;
+        let why = format!("the pool `{pool}` was taken out of the configuration");
+        let text = match remediation::cancel(operation, &why) {
+            Ok(cancelled) => {
+                if cancelled != *operation {
+                    self.put(now, cancelled);
+                }
+                format!("{id}: {why}: what it did is being undone")
+            }
+            Err(too_late) => format!("{id}: {why}, and {too_late}"),
+        };
+        self.notice(now, NoticeKind::Operation, true, Some(pool.clone()), text);
     }
 
     pub(crate) fn cancel(&mut self, now: Now, id: OperationId, who: &str) -> Answer {

@@ -14,6 +14,7 @@ use crate::decision::{Decision, Origin, Refusal, Rung};
 use crate::event::{Target, Wish};
 use crate::names::{NodeName, OperationId, PoolName, RuleId};
 use crate::remediation::Operation;
+use crate::settings::PoolSettings;
 use crate::time::Now;
 
 /// One line of the journal.
@@ -129,6 +130,16 @@ pub enum Record {
         /// When.
         at: Now,
     },
+    /// The settings of a pool whose operations are begun from now on. With them an operation is
+    /// carried to its end when the pool is taken out of the configuration.
+    Pool {
+        /// The pool.
+        pool: PoolName,
+        /// They.
+        settings: Box<PoolSettings>,
+        /// When.
+        at: Now,
+    },
     /// Other policies run from now on.
     Policies {
         /// Their hash, in hex.
@@ -203,6 +214,9 @@ pub struct State {
     pub refused: BTreeMap<(PoolName, Option<NodeName>, String), crate::decision::Reason>,
     /// The hash of the policies that run.
     pub policies: String,
+    /// The settings that each pool's last operation was begun with.
+    #[serde(default)]
+    pub pools: BTreeMap<PoolName, PoolSettings>,
 }
 
 mod apply;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{Action, Done, mark};
+use crate::action::{Action, Done, Failure, FailureKind, mark};
 use crate::decision::{Reason, Refusal};
 use crate::engine::{Answer, Engine, Output};
 use crate::event::{
@@ -14,6 +14,7 @@ use crate::event::{
 };
 use crate::journal::{Record, State};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
+use crate::notice::Notice;
 use crate::policy::{PolicySet, SourceFile};
 use crate::settings::{Limits, PoolSettings, Settings};
 use crate::time::{Monotonic, Now, Timestamp};
@@ -65,9 +66,12 @@ pub(crate) struct Lab {
     pub(crate) lag: Duration,
     /// Whether each action is answered as accepted.
     pub(crate) obedient: bool,
+    /// How every action fails instead.
+    pub(crate) fail: Option<FailureKind>,
     /// Whether scripts may fail.
     pub(crate) forgiving: bool,
     pub(crate) failures: Vec<String>,
+    pub(crate) notices: Vec<Notice>,
     settings: Settings,
     policies: Arc<PolicySet>,
     second: u64,
@@ -189,13 +193,21 @@ impl Lab {
             sources: sources.map(|source| (source, true)).into(),
             lag: Duration::ZERO,
             obedient: false,
+            fail: None,
             forgiving: false,
             failures: Vec::new(),
+            notices: Vec::new(),
             settings,
             policies,
             second: 0,
             wishes: 0,
         }
+    }
+
+    /// The same, with the pool taken out of the configuration.
+    pub(crate) fn restart_without_the_pool(&mut self) {
+        self.settings.pools.clear();
+        self.restart();
     }
 
     /// Killed and started again on what the journal holds.
@@ -240,10 +252,13 @@ impl Lab {
         if self.second.is_multiple_of(EVERY) {
             self.round();
         }
-        if self.obedient {
+        if self.obedient || self.fail.is_some() {
             for action in std::mem::take(&mut self.actions) {
-                let done = Ok(Done::Accepted);
-                self.step(Input::Outcome(action.key, done));
+                let result = match self.fail {
+                    Some(kind) => Err(Failure::new(kind, "the test says so")),
+                    None => Ok(Done::Accepted),
+                };
+                self.step(Input::Outcome(action.key, result));
             }
         }
         self.step(Input::Tick);
@@ -355,6 +370,7 @@ impl Lab {
         self.records.extend(output.records);
         self.actions.extend(output.actions);
         self.answers.extend(output.answers);
+        self.notices.extend(output.notices);
         output.wake_at
     }
 

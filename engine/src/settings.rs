@@ -25,8 +25,9 @@ pub struct Settings {
     pub heartbeat_sources: Vec<crate::event::SourceName>,
 }
 
-/// One pool.
+/// One pool. Journaled with its operations, so a key that an older journal lacks has its default.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct PoolSettings {
     /// Never fewer.
     pub min: u32,

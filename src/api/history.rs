@@ -146,7 +146,10 @@ fn about(record: &Record, target: &Target, operations: &mut BTreeSet<OperationId
             Brake::Storm(pool) => is(Some(pool), None),
             Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock => true,
         },
-        Record::Epoch { .. } | Record::Policies { .. } | Record::Snapshot { .. } => false,
+        Record::Epoch { .. }
+        | Record::Policies { .. }
+        | Record::Pool { .. }
+        | Record::Snapshot { .. } => false,
     }
 }
 
@@ -179,6 +182,7 @@ pub(crate) fn at(record: &Record) -> Option<Timestamp> {
         | Record::Wish { at, .. }
         | Record::Brake { at, .. }
         | Record::Circuit { at, .. }
+        | Record::Pool { at, .. }
         | Record::Policies { at, .. } => Some(at.wall),
         Record::Snapshot { .. } => None,
     }

@@ -79,6 +79,8 @@ pub enum Happening {
     EmptyList(bool),
     /// The program is killed and started again.
     Restart,
+    /// The same, with a pool taken out of the configuration.
+    RestartWithout(PoolName),
 }
 
 /// What is wrong with a scenario, and where.
@@ -252,6 +254,7 @@ fn read_happening(text: &str) -> Result<Happening, String> {
         ["back", name] => Ok(Happening::Back(node(name))),
         ["stop", name] => Ok(Happening::Stop(node(name))),
         ["restart"] => Ok(Happening::Restart),
+        ["restart", "without", pool] => Ok(Happening::RestartWithout(PoolName::new(*pool))),
         ["builds-fail", switch] => Ok(Happening::BuildsFail(on(switch)?)),
         ["empty-list", switch] => Ok(Happening::EmptyList(on(switch)?)),
         ["unschedulable", count] => Ok(Happening::Unschedulable(

@@ -12,7 +12,7 @@ use rhizome_engine::journal::{Record, State};
 use rhizome_engine::names::{NodeName, OperationId, PoolName};
 use rhizome_engine::policy::{PolicyError, PolicySet, SourceFile};
 use rhizome_engine::remediation::{Ending, OperationKind, Phase};
-use rhizome_engine::settings::{Limits, Settings};
+use rhizome_engine::settings::{Limits, PoolSettings, Settings};
 use rhizome_engine::time::{Monotonic, Now, Timestamp, format_duration};
 use rhizome_engine::{Engine, Output};
 
@@ -53,6 +53,7 @@ pub fn play(scenario: &Scenario, policies: &[SourceFile]) -> Result<Vec<String>,
 /// A scenario being played, second by second, for those who want to look or to interfere.
 pub struct Rehearsal<'a> {
     scenario: &'a Scenario,
+    pools: Pools,
     policies: Arc<PolicySet>,
     engine: Engine,
     model: Model,
@@ -69,6 +70,9 @@ pub struct Rehearsal<'a> {
     cut: Option<Cut>,
     unanswered: Vec<OperatorRequest>,
 }
+
+/// The pools that are configured.
+type Pools = BTreeMap<PoolName, PoolSettings>;
 
 /// Says what becomes of each action.
 type Fates = Box<dyn FnMut(&Action) -> Fate>;
@@ -134,7 +138,7 @@ impl<'a> Rehearsal<'a> {
         self.cut = None;
         self.journal = records;
         let now = at(self.next);
-        self.engine = engine(self.scenario, &self.policies, &self.journal, now);
+        self.engine = engine(&self.pools, &self.policies, &self.journal, now);
         self.report(now);
         // Whoever was told nothing asks again.
         for request in std::mem::take(&mut self.unanswered) {
@@ -199,7 +203,7 @@ impl<'a> Rehearsal<'a> {
         let journal = vec![Record::Snapshot {
             state: Box::new(state),
         }];
-        let engine = engine(scenario, &policies, &journal, at(0));
+        let engine = engine(&scenario.pools, &policies, &journal, at(0));
         let longest = scenario.series.iter().map(|series| series.values.len());
         let longest = u32::try_from(longest.max().unwrap_or_default()).unwrap_or(u32::MAX);
         let last = scenario.events.last().map_or(Duration::ZERO, |(at, _)| *at);
@@ -212,6 +216,7 @@ impl<'a> Rehearsal<'a> {
             ]
             .map(|source| (source, true))
             .into(),
+            pools: scenario.pools.clone(),
             scenario,
             policies,
             engine,
@@ -353,12 +358,18 @@ impl<'a> Rehearsal<'a> {
                     self.unanswered.push(request);
                 }
             }
-            Happening::Restart => {
-                self.engine = engine(self.scenario, &self.policies, &self.journal, now);
-                self.report(now);
-                self.step(now, Input::Tick);
+            Happening::Restart => self.restart(now),
+            Happening::RestartWithout(pool) => {
+                self.pools.remove(pool);
+                self.restart(now);
             }
         }
+    }
+
+    fn restart(&mut self, now: Now) {
+        self.engine = engine(&self.pools, &self.policies, &self.journal, now);
+        self.report(now);
+        self.step(now, Input::Tick);
     }
 
     fn machine(&mut self, now: Now, name: &NodeName, change: fn(&mut super::model::Machine)) {
@@ -424,10 +435,10 @@ impl<'a> Rehearsal<'a> {
     }
 }
 
-fn engine(scenario: &Scenario, policies: &Arc<PolicySet>, journal: &[Record], now: Now) -> Engine {
+fn engine(pools: &Pools, policies: &Arc<PolicySet>, journal: &[Record], now: Now) -> Engine {
     let settings = Settings {
         cluster: CLUSTER.to_owned(),
-        pools: scenario.pools.clone(),
+        pools: pools.clone(),
         limits: Limits::default(),
         lateness: Duration::from_secs(600),
         heartbeat_sources: vec![SourceName::Kafka],

@@ -125,6 +125,13 @@ impl Engine {
                 evidence: proposal.evidence.clone(),
             },
         });
+        if self.state.pools.get(pool) != Some(&settings) {
+            self.emit(Record::Pool {
+                pool: pool.clone(),
+                settings: Box::new(settings),
+                at: now,
+            });
+        }
         self.emit(Record::Operation {
             operation: Box::new(operation),
         });

@@ -4,8 +4,9 @@
 //! What is held back stands where it is: its step's time stands still, and why it stands is
 //! journaled as a refusal. A word against the very node calls the operation off instead.
 
+use super::NO_SETTINGS;
 use crate::action::ActionKind;
-use crate::decision::{Evidence, Origin, Refusal};
+use crate::decision::{Evidence, Origin, Reason, Refusal};
 use crate::engine::Engine;
 use crate::event::Target;
 use crate::guard::Refused;
@@ -34,8 +35,8 @@ impl Engine {
         }
         let guard = self.guard(now);
         guard.running(&operation.pool)?;
-        let Some(settings) = self.world.settings.pools.get(&operation.pool) else {
-            return Ok(());
+        let Some(settings) = self.settings_of(&operation.pool) else {
+            return Err((Reason::Unknown, NO_SETTINGS.to_owned()));
         };
         match operation.brakes() {
             Brakes::None => Ok(()),

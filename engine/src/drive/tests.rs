@@ -1,6 +1,6 @@
 //! What holds operations back once they are under way.
 
-use crate::action::ActionKind;
+use crate::action::{ActionKind, FailureKind};
 use crate::decision::{Origin, Reason};
 use crate::event::Wish;
 use crate::journal::Record;
@@ -133,5 +133,55 @@ fn a_removal_stops_before_the_drain_in_a_storm_and_goes_on_after_it() {
         }
         lab.run(360);
         assert_eq!(names(&lab)[..3], ["cordon", "drain", "delete_server"]);
+    });
+}
+
+#[test]
+fn a_pool_taken_out_of_the_configuration_leaves_no_operation_standing() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.run(400);
+        lab.wish(Wish::Scale {
+            pool: crate::lab::pool(),
+            size: 5,
+        });
+        lab.run(1);
+        assert_eq!(lab.engine.status(lab.now).operations.len(), 1);
+        lab.restart_without_the_pool();
+        lab.run(2);
+        let told: Vec<_> = lab.notices.iter().map(|notice| &notice.text).collect();
+        assert!(
+            told.iter().any(|text| text.contains("is being undone")),
+            "{told:?}"
+        );
+        lab.obedient = true;
+        lab.run(20);
+        assert!(
+            matches!(&endings(&lab)[..], [Ending::Cancelled(why)] if why.contains("`workers`")),
+            "{:?}",
+            endings(&lab)
+        );
+        assert!(lab.engine.status(lab.now).operations.is_empty());
+    });
+}
+
+#[test]
+fn what_is_tried_without_end_is_told() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.run(400);
+        lab.wish(Wish::Scale {
+            pool: crate::lab::pool(),
+            size: 7,
+        });
+        lab.run(1);
+        // The token is made, and what comes of the VM is never answered.
+        lab.fail = Some(FailureKind::Unknown);
+        lab.run(1200);
+        let told = lab
+            .notices
+            .iter()
+            .filter(|notice| notice.text.contains("tried on"));
+        assert_eq!(told.count(), 1, "{:?}", lab.notices);
     });
 }

@@ -106,6 +106,9 @@ impl State {
                     self.circuits.insert(pool.clone(), (*failures, *at));
                 }
             }
+            Record::Pool { pool, settings, .. } => {
+                self.pools.insert(pool.clone(), (**settings).clone());
+            }
             Record::Policies { hash, .. } => self.policies.clone_from(hash),
         }
     }

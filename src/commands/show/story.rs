@@ -68,6 +68,7 @@ pub(in crate::commands) fn record(record: &Record) -> String {
             pool, failures: 0, ..
         } => format!("{pool}: the circuit is closed"),
         Record::Circuit { pool, failures, .. } => format!("{pool}: {failures} failures in a row"),
+        Record::Pool { pool, .. } => format!("{pool}: operations begin with new settings"),
         Record::Policies { hash, .. } => format!("the policies {hash} run"),
     };
     format!("{at}{what}")
