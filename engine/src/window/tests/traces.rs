@@ -119,6 +119,7 @@ fn files_below(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
 /// `RHIZOME_TRACES` names a folder with CSV files (`timestamp_s` or `timestamp`, perhaps `node`,
 /// and `value` or columns that end in `_percent`).
 #[test]
+#[expect(clippy::print_stdout, reason = "tells what was played")]
 fn recorded_traces_are_read_as_the_model_reads_them() {
     let own = "timestamp,value\n2014-02-14 14:30:00,0.132\n2014-02-14 14:35:00,0.134\n\
                2014-02-14 14:35:00,0.2\n2014-02-14 15:35:00,0.1\n";
