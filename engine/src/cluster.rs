@@ -13,7 +13,7 @@ use crate::action::mark;
 use crate::event::{NodeView, Observation, PodView, Ready, Requests, ServerStatus, ServerView};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::settings::Settings;
-use crate::time::{Now, Timestamp};
+use crate::time::{Monotonic, Now, Timestamp};
 use crate::window::{NodeSlot, Windows};
 
 mod inventory;
@@ -89,10 +89,10 @@ pub struct Node {
     pub vm: Option<VmId>,
     /// The condition `Ready`.
     pub ready: Ready,
-    /// When that last changed, on the node's word.
-    pub ready_since: Timestamp,
+    /// Since when it is seen to be so, on our clocks.
+    pub ready_since: Now,
     /// Its lease, if one was seen.
-    pub renewed: Option<Timestamp>,
+    pub lease: Option<Lease>,
     /// Whether it is cordoned.
     pub cordoned: bool,
     /// Whether it is of the control plane.
@@ -103,6 +103,19 @@ pub struct Node {
     pub allocatable: Requests,
     /// When it was created.
     pub created: Timestamp,
+}
+
+/// A node's lease.
+///
+/// Its time is the kubelet's own: read as a value that changes while the kubelet lives, and
+/// never held against our clock, so that one clock that is wrong makes nobody ill (as the node
+/// controller of Kubernetes does).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// When it was renewed, as it says.
+    pub renewed: Timestamp,
+    /// When that was first seen here.
+    pub seen: Now,
 }
 
 impl Member {
@@ -124,14 +137,15 @@ impl Member {
         }
     }
 
-    /// How long the cluster has had nothing good to say of it: the condition `Ready` false or
-    /// unknown, or the lease older than `grace`. Nothing if it is well or no node.
-    pub fn not_ready_for(&self, now: Timestamp, grace: Duration) -> Option<Duration> {
+    /// How long the cluster has had nothing good to say of it: the condition `Ready` seen false
+    /// or unknown, or the lease seen unchanged for longer than `grace`. Nothing if it is well or
+    /// no node.
+    pub fn not_ready_for(&self, now: Monotonic, grace: Duration) -> Option<Duration> {
         let node = self.node.as_ref()?;
-        let unready = (node.ready != Ready::True).then(|| now.since(node.ready_since));
+        let unready = (node.ready != Ready::True).then(|| now.since(node.ready_since.mono));
         let overdue = node
-            .renewed
-            .map(|renewed| now.since(renewed))
+            .lease
+            .map(|lease| now.since(lease.seen.mono))
             .filter(|age| *age > grace);
         unready.max(overdue)
     }
@@ -160,16 +174,16 @@ impl From<&ServerView> for Server {
     }
 }
 
-impl From<&NodeView> for Node {
-    /// What matters of it. Its lease comes by another way.
-    fn from(view: &NodeView) -> Self {
+impl Node {
+    /// What matters of it, as seen now. Its lease comes by another way.
+    pub fn new(view: &NodeView, now: Now) -> Self {
         let refuses = |key: &&str| view.annotations.get(*key).is_some_and(|set| set == "true");
         Self {
             uid: view.uid.clone(),
             vm: view.vm.clone(),
             ready: view.ready,
-            ready_since: view.ready_since,
-            renewed: None,
+            ready_since: now,
+            lease: None,
             cordoned: view.unschedulable,
             control_plane: view.control_plane,
             protected: view.labels.contains_key(mark::DO_NOT_TOUCH)
@@ -407,8 +421,10 @@ impl Cluster {
                 }
             }
             Observation::Lease { node, renewed } => {
-                if let Some(node) = self.member_mut(&node).and_then(|m| m.node.as_mut()) {
-                    node.renewed = node.renewed.max(Some(renewed));
+                if let Some(node) = self.member_mut(&node).and_then(|m| m.node.as_mut())
+                    && node.lease.is_none_or(|lease| lease.renewed != renewed)
+                {
+                    node.lease = Some(Lease { renewed, seen: now });
                 }
             }
             Observation::Pods {
@@ -546,15 +562,17 @@ impl Cluster {
     fn put_node(&mut self, now: Now, view: NodeView, slots: &mut Slots<'_>) {
         let pool = self.marked_pool(&view.labels);
         let slot = self.join(now, view.name.clone(), slots);
-        let renewed = self
+        let mut node = Node::new(&view, now);
+        let before = self
             .member(slot)
             .and_then(|member| member.node.as_ref())
-            .filter(|node| node.uid == view.uid)
-            .and_then(|node| node.renewed);
-        let node = Node {
-            renewed,
-            ..Node::from(&view)
-        };
+            .filter(|before| before.uid == node.uid);
+        if let Some(before) = before {
+            node.lease = before.lease;
+            if before.ready == node.ready {
+                node.ready_since = before.ready_since;
+            }
+        }
         let by_vm = self
             .member(slot)
             .and_then(|member| member.server.as_ref())

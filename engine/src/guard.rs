@@ -377,7 +377,7 @@ impl<'a> Guard<'a> {
         };
         // Asked last, because every node is looked at each second and most are well.
         if settings.kubernetes
-            && member.not_ready_for(self.sight.now.wall, grace).is_some()
+            && member.not_ready_for(self.sight.now.mono, grace).is_some()
             && heard(SourceName::Kubernetes)
         {
             witnesses.push(Witness::Kubernetes);

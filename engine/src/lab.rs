@@ -49,6 +49,8 @@ pub(crate) struct LabNode {
     pub(crate) marked_protected: bool,
     pub(crate) zone: Option<String>,
     pub(crate) cpu: Option<f64>,
+    /// How far its own clock is ahead, in seconds: its leases carry that clock's time.
+    pub(crate) ahead: i64,
     renewed: Timestamp,
 }
 
@@ -150,6 +152,7 @@ impl Lab {
                 marked_protected: false,
                 zone: None,
                 cpu: Some(0.5),
+                ahead: 0,
                 renewed: BEGIN.wall,
             })
             .collect();
@@ -306,7 +309,7 @@ impl Lab {
         for node in self.nodes.clone() {
             self.step(Input::Observation(Observation::Lease {
                 node: NodeName::new(&node.name),
-                renewed: node.renewed,
+                renewed: Timestamp(node.renewed.0 + node.ahead * 1000),
             }));
         }
     }

@@ -271,7 +271,7 @@ pub trait Seen {
     /// When a sign of life of the node's agent last came in, in this run.
     fn heard(&self, node: &NodeName) -> Option<Now>;
 
-    /// When the node's lease was last renewed, in this run.
+    /// When the node's lease was last seen to be another than before, in this run.
     fn lease(&self, node: &NodeName) -> Option<Now>;
 }
 

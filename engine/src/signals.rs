@@ -121,7 +121,7 @@ impl Sight<'_> {
             Signal::NotReady(length) => {
                 member.node.as_ref()?;
                 let grace = self.settings.limits.lease_grace;
-                let ill = member.not_ready_for(self.now.wall, grace);
+                let ill = member.not_ready_for(self.now.mono, grace);
                 let ill = ill.map(|ill| self.since_calm(member, ill));
                 Some(ill.is_some_and(|ill| ill >= *length))
             }

@@ -171,3 +171,73 @@ fn a_name_that_goes_leaves_nothing_behind() {
     let (count, names) = seen.cluster.unknown();
     assert_eq!((count, names.len()), (100, UNKNOWN_NAMES_KEPT));
 }
+
+#[test]
+fn a_lease_is_judged_by_whether_it_changes_and_never_by_its_time() {
+    let grace = Duration::from_secs(40);
+    let hour = Duration::from_secs(3600);
+    // The kubelet's clock is an hour behind, right, or an hour ahead.
+    for clock in [NOW.wall.minus(hour), NOW.wall, NOW.wall.plus(hour)] {
+        let mut seen = Seen::new();
+        seen.observe(0, Observation::Node(node("w1", Ready::True)));
+        let lease = |after: u64| Observation::Lease {
+            node: NodeName::new("w1"),
+            renewed: clock.plus(Duration::from_secs(after)),
+        };
+        // Rows: seconds after the start, the lease that is told then, how long overdue.
+        let rows = [
+            (0, Some(0), None),
+            (40, None, None),
+            (41, None, Some(41)),
+            (50, Some(10), None),
+            // The same one listed again is no renewal.
+            (80, Some(10), None),
+            (91, Some(10), Some(41)),
+            // A clock that was set back while it lives.
+            (92, Some(5), None),
+        ];
+        for (after, told, overdue) in rows {
+            if let Some(told) = told {
+                seen.observe(after, lease(told));
+            }
+            let now = NOW.plus(Duration::from_secs(after)).mono;
+            let member = seen.cluster.find("w1").unwrap();
+            let ill = member.not_ready_for(now, grace);
+            assert_eq!(ill, overdue.map(Duration::from_secs), "after {after} s");
+        }
+    }
+}
+
+#[test]
+fn unready_is_counted_from_when_it_was_seen_and_not_from_what_the_node_says() {
+    let mut seen = Seen::new();
+    let at = |after: u64| NOW.plus(Duration::from_secs(after)).mono;
+    let ill = |seen: &Seen, after| {
+        let member = seen.cluster.find("w1").unwrap();
+        member.not_ready_for(at(after), Duration::from_secs(40))
+    };
+    seen.observe(0, Observation::Node(node("w1", Ready::True)));
+    assert_eq!(ill(&seen, 10), None);
+    seen.observe(20, Observation::Node(node("w1", Ready::Unknown)));
+    seen.observe(50, Observation::Node(node("w1", Ready::Unknown)));
+    assert_eq!(ill(&seen, 60), Some(Duration::from_secs(40)));
+    seen.observe(70, Observation::Node(node("w1", Ready::True)));
+    assert_eq!(ill(&seen, 70), None);
+}
+
+/// A node that says it has been as it is since 1970.
+fn node(name: &str, ready: Ready) -> NodeView {
+    NodeView {
+        name: NodeName::new(name),
+        uid: format!("uid-{name}"),
+        vm: None,
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
+        created: NOW.wall,
+        ready,
+        ready_since: Timestamp(0),
+        unschedulable: false,
+        control_plane: false,
+        allocatable: Requests::default(),
+    }
+}

@@ -39,8 +39,7 @@ impl Seen for Eyes<'_> {
 
     fn lease(&self, node: &NodeName) -> Option<Now> {
         let member = self.engine.world.cluster.find(node.as_str())?;
-        let wall = member.node.as_ref()?.renewed?;
-        Some(self.engine.on_this_clock(wall))
+        Some(member.node.as_ref()?.lease?.seen)
     }
 }
 

@@ -146,6 +146,26 @@ fn a_resolved_alert_is_no_proof_of_health_and_a_firing_one_is_one_witness() {
 }
 
 #[test]
+fn a_wrong_clock_on_a_node_makes_no_second_witness_and_hides_none() {
+    // Rows: by how many seconds its clock is ahead, whether its kubelet lives on.
+    for (ahead, kubelet) in [(-3600, true), (3600, true), (-3600, false), (3600, false)] {
+        on_engine_stack(move || {
+            let mut lab = Lab::new(Plan {
+                policy: r#"heal("workers").when(not_ready("60s")).ladder(["reboot"]);"#,
+                ..Plan::default()
+            });
+            lab.node("w3").ahead = ahead;
+            warm(&mut lab);
+            let w3 = lab.node("w3");
+            w3.agent = false;
+            w3.kubelet = kubelet;
+            lab.run(150);
+            assert_eq!(lab.decided().is_empty(), kubelet, "{ahead}: {:?}", lab.decided());
+        });
+    }
+}
+
+#[test]
 fn an_agent_that_dies_after_a_high_value_is_one_witness() {
     on_engine_stack(|| {
         let mut lab = Lab::new(Plan {

@@ -635,7 +635,7 @@ impl Seen for World {
 
     fn node(&self, name: &NodeName) -> Sight<crate::cluster::Node> {
         match self.nodes.get(name) {
-            Some(view) => Sight::There(view.into()),
+            Some(view) => Sight::There(crate::cluster::Node::new(view, self.now())),
             None if self.shown.is_some() => Sight::Gone { asked: self.now() },
             None => Sight::Unknown,
         }
