@@ -160,7 +160,12 @@ fn a_wrong_clock_on_a_node_makes_no_second_witness_and_hides_none() {
             w3.agent = false;
             w3.kubelet = kubelet;
             lab.run(150);
-            assert_eq!(lab.decided().is_empty(), kubelet, "{ahead}: {:?}", lab.decided());
+            assert_eq!(
+                lab.decided().is_empty(),
+                kubelet,
+                "{ahead}: {:?}",
+                lab.decided()
+            );
         });
     }
 }
