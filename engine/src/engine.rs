@@ -8,14 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::Action;
-use crate::cluster::{Change, Cluster, PoolSlot, Slots};
+use crate::cluster::{Change, Cluster, PoolSlot};
 use crate::decision::{Decision, Proposal, Reason, Refusal};
-use crate::event::{Batch, Input, Observation};
-use crate::guard::{Brakes, Refused};
+use crate::event::{Batch, Input};
+use crate::guard::{Brakes, Facts, Suspects};
 use crate::join::{Joined, Joins};
-use crate::journal::{Brake, Record, State};
+use crate::journal::{Record, State};
 use crate::names::{NodeName, PoolName};
-use crate::notice::{Notice, NoticeKind};
+use crate::notice::Notice;
 use crate::planner::Needs;
 use crate::policy::{PolicyError, PolicySet};
 use crate::rules::{Deadline, Rules, Watch};
@@ -23,6 +23,10 @@ use crate::settings::{PoolSettings, Settings};
 use crate::signals::{Calm, Sight};
 use crate::time::{Monotonic, Now};
 use crate::window::{NodeSlot, SnapshotError, Windows};
+
+mod braking;
+mod inputs;
+mod telling;
 
 /// How often everything that depends on the passing of time is looked at.
 ///
@@ -96,6 +100,7 @@ pub(crate) struct World {
     pub(crate) windows: Windows,
     pub(crate) brakes: Brakes,
     pub(crate) calm: Calm,
+    pub(crate) suspects: Suspects,
     pub(crate) in_flight: Vec<u32>,
 }
 
@@ -108,8 +113,19 @@ impl World {
             settings: &self.settings,
             flowing_since: self.brakes.flowing_since(&self.settings),
             calm: &self.calm,
+            suspects: &self.suspects,
             in_flight: &self.in_flight,
         }
+    }
+
+    /// Those who may be ill, and what that follows from.
+    fn suspects(&mut self) -> (&mut Suspects, Facts<'_>) {
+        let facts = Facts {
+            cluster: &self.cluster,
+            windows: &self.windows,
+            lease_grace: self.settings.limits.lease_grace,
+        };
+        (&mut self.suspects, facts)
     }
 }
 
@@ -172,6 +188,7 @@ impl Engine {
                 windows: Windows::new(policies.plan(), settings.lateness),
                 brakes: Brakes::new(now),
                 calm: Calm::default(),
+                suspects: Suspects::default(),
                 in_flight: vec![0; pools.len()],
                 settings,
             },
@@ -219,7 +236,7 @@ impl Engine {
     /// Takes one input in at `now` and says what is to be done.
     pub fn step(&mut self, now: Now, input: Input) -> Output {
         self.now = now;
-        self.watch_clock(now);
+        self.begin_step(now);
         match input {
             Input::Batch(batch) => self.batch(now, &batch),
             Input::Observation(observation) => self.observation(now, observation),
@@ -255,9 +272,15 @@ impl Engine {
     /// Takes a batch in without copying it: what a connector reads into is used again.
     pub fn step_batch(&mut self, now: Now, batch: &Batch) -> Output {
         self.now = now;
-        self.watch_clock(now);
+        self.begin_step(now);
         self.batch(now, batch);
         self.step(now, Input::Tick)
+    }
+
+    fn begin_step(&mut self, now: Now) {
+        self.watch_clock(now);
+        let (suspects, facts) = self.world.suspects();
+        suspects.advance(now, facts);
     }
 
     /// All durable state as one record, for the head of a compacted journal.
@@ -311,142 +334,6 @@ impl Engine {
         widest.copied().unwrap_or_default() + self.world.settings.lateness
     }
 
-    fn batch(&mut self, now: Now, batch: &Batch) {
-        for record in batch.records() {
-            self.counters.records += 1;
-            let Some(slot) = self.world.cluster.slot(record.node()) else {
-                self.world.cluster.count_unknown(record.node());
-                self.counters.unknown += 1;
-                continue;
-            };
-            self.take_record(now, slot, record, batch.refill);
-            if batch.refill {
-                continue;
-            }
-            self.touched.push(slot);
-        }
-        if batch.refill {
-            return;
-        }
-        let touched = std::mem::take(&mut self.touched);
-        for slot in &touched {
-            let sight = self.world.sight(now);
-            self.rules.record(sight, *slot, &self.watch);
-            let pool = self
-                .world
-                .cluster
-                .member(*slot)
-                .and_then(|member| member.pool);
-            if let Some(pool) = pool
-                && let Some(flag) = self.touched_pools.get_mut(usize::from(pool.0))
-            {
-                *flag = true;
-            }
-        }
-        self.touched = touched;
-        self.touched.clear();
-        self.look_at_touched_pools(now);
-        self.replan |= !self.rules.is_quiet();
-    }
-
-    fn look_at_touched_pools(&mut self, now: Now) {
-        for slot in 0..self.pool_count() {
-            let pool = PoolSlot(slot);
-            let touched = self
-                .touched_pools
-                .get(usize::from(slot))
-                .copied()
-                .unwrap_or_default();
-            let members = self.world.cluster.in_pool(pool).len();
-            if touched && self.rules.pool_is_due(pool, members, now.mono) {
-                if let Some(flag) = self.touched_pools.get_mut(usize::from(slot)) {
-                    *flag = false;
-                }
-                let sight = self.world.sight(now);
-                self.rules.look_at_pool(sight, pool, &self.watch);
-            }
-        }
-    }
-
-    fn observation(&mut self, now: Now, observation: Observation) {
-        self.see(now, observation);
-        self.count_in_flight();
-        self.drive(now);
-    }
-
-    /// Takes in what was observed, and lets windows and rules follow.
-    pub(crate) fn see(&mut self, now: Now, observation: Observation) {
-        let leaving = match observation {
-            Observation::Servers { .. } => self.leaving(),
-            _ => std::collections::BTreeSet::new(),
-        };
-        let mut changes = std::mem::take(&mut self.changes);
-        let mut slots = Slots {
-            windows: &mut self.world.windows,
-            kept: &mut self.kept,
-            changes: &mut changes,
-        };
-        self.world
-            .cluster
-            .observe(now, observation, &leaving, &mut slots);
-        for change in changes.drain(..) {
-            match change {
-                Change::Joined(slot) => self.rules.joined(slot, now.mono),
-                Change::Left(slot) => {
-                    self.rules.left(slot);
-                    self.joins.remove_node(slot);
-                }
-            }
-        }
-        self.changes = changes;
-    }
-
-    fn alert(&mut self, now: Now, alert: &crate::event::Alert) {
-        self.world.brakes.alert(now, &self.world.cluster, alert);
-        if alert.firing {
-            let sight = self.world.sight(now);
-            self.rules.alert(sight, alert, &self.watch);
-        } else {
-            self.rules.alert_over(alert);
-        }
-        self.replan = true;
-    }
-
-    fn policies(&mut self, now: Now, policies: Arc<PolicySet>) {
-        let pools: Vec<_> = self.world.settings.pools.keys().cloned().collect();
-        self.world.windows.replan(policies.plan());
-        self.rules.replace(policies, &pools, now.mono);
-        self.note_policies(now);
-    }
-
-    fn note_policies(&mut self, now: Now) {
-        let policies = self.rules.policies();
-        let widest = policies
-            .plan()
-            .metrics
-            .iter()
-            .flat_map(|(_, windows)| windows)
-            .max();
-        let widest = widest.copied().unwrap_or_default();
-        let hash = policies.hash().to_owned();
-        self.world.brakes.set_widest(widest);
-        if self.state.policies != hash {
-            self.emit(Record::Policies { hash, at: now });
-        }
-    }
-
-    fn journal_health(&mut self, now: Now, well: bool) {
-        if self.world.brakes.journal_well != well {
-            self.world.brakes.journal_well = well;
-            let text = if well {
-                "the journal can be written again"
-            } else {
-                "the journal cannot be written: nothing is acted on until it can"
-            };
-            self.notice(now, NoticeKind::Journal, !well, None, text.to_owned());
-        }
-    }
-
     fn tick(&mut self, now: Now) {
         self.next_tick = now.mono.plus(TICK);
         self.update_brakes(now);
@@ -464,144 +351,6 @@ impl Engine {
         self.replan = false;
         self.count_in_flight();
         self.plan(now);
-    }
-
-    fn update_brakes(&mut self, now: Now) {
-        let World {
-            settings,
-            cluster,
-            windows,
-            brakes,
-            calm,
-            in_flight,
-        } = &mut self.world;
-        let sight = Sight {
-            now,
-            cluster,
-            windows,
-            settings,
-            flowing_since: brakes.flowing_since(settings),
-            calm,
-            in_flight,
-        };
-        for change in brakes.update(sight, &self.state) {
-            self.brake(now, change);
-        }
-        let flowing = self.world.brakes.flowing_since(&self.world.settings);
-        if std::mem::replace(&mut self.flowed, flowing) != flowing {
-            // Blind, or back from it: what held so far has to hold anew.
-            self.rules.restart_holds();
-        }
-    }
-
-    /// A brake closed or opened: journaled, and made known.
-    fn brake(&mut self, now: Now, change: crate::guard::Change) {
-        let pool = match &change.brake {
-            Brake::Storm(pool) => Some(pool.clone()),
-            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock => None,
-        };
-        let slot = pool
-            .as_ref()
-            .and_then(|pool| self.world.cluster.pool_slot(pool));
-        if let Some(slot) = slot.filter(|_| !change.on) {
-            self.world.calm.storm_over(slot, now);
-            self.rules.restart_node_holds(slot);
-        }
-        let kind = NoticeKind::of(&change.brake);
-        self.notice(now, kind, change.on, pool, change.detail.clone());
-        self.emit(Record::Brake {
-            brake: change.brake,
-            on: change.on,
-            at: now,
-            detail: change.detail,
-        });
-    }
-
-    /// Nothing may be judged by a wall clock that has just been stepped.
-    fn watch_clock(&mut self, now: Now) {
-        let World {
-            brakes, settings, ..
-        } = &mut self.world;
-        let Some(parted) = brakes.watch_clock(now, settings) else {
-            return;
-        };
-        self.world.calm.clock_stepped(now);
-        self.rules.restart_holds();
-        if !self.state.brakes.contains_key(&Brake::Clock) {
-            self.brake(now, parted);
-        }
-    }
-
-    /// Changes the durable state and puts the record out to be written.
-    pub(crate) fn emit(&mut self, record: Record) {
-        self.state.apply(&record);
-        match &record {
-            Record::Decision { decision } => self.remember(Story::Decision(decision.clone())),
-            Record::Refusal { refusal } => self.remember(Story::Refusal(refusal.clone())),
-            _ => {}
-        }
-        self.out.records.push(record);
-    }
-
-    /// Notes a refusal; it is journaled when it is new or has another reason than before.
-    pub(crate) fn refuse(
-        &mut self,
-        now: Now,
-        pool: &PoolName,
-        node: Option<&NodeName>,
-        proposal: &Proposal,
-        (reason, detail): Refused,
-    ) {
-        self.answer_refused(proposal, reason, &detail);
-        let key = (pool.clone(), node.cloned(), proposal.origin.to_string());
-        if self.state.refused.get(&key) == Some(&reason) {
-            return;
-        }
-        let refusal = Refusal {
-            at: now.wall,
-            pool: pool.clone(),
-            node: node.cloned(),
-            what: crate::story::asked(&proposal.ask),
-            origin: proposal.origin.clone(),
-            reason,
-            detail,
-            evidence: proposal.evidence.clone(),
-        };
-        if reason == Reason::LadderExhausted {
-            let text = refusal.detail.clone();
-            self.notice(
-                now,
-                NoticeKind::LadderExhausted,
-                true,
-                Some(pool.clone()),
-                text,
-            );
-        }
-        self.emit(Record::Refusal { refusal });
-    }
-
-    pub(crate) fn notice(
-        &mut self,
-        now: Now,
-        kind: NoticeKind,
-        on: bool,
-        pool: Option<PoolName>,
-        text: String,
-    ) {
-        self.out.notices.push(Notice {
-            at: now.wall,
-            kind,
-            on,
-            pool,
-            text,
-        });
-    }
-
-    fn remember(&mut self, story: Story) {
-        if self.recent.len() == RECENT_KEPT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(story);
     }
 
     pub(crate) fn sight(&self, now: Now) -> Sight<'_> {

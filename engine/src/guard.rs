@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::cluster::{Member, PoolSlot};
 use crate::decision::{Evidence, Reason, Rung, Witness};
-use crate::event::{ServerStatus, SourceName, Target};
-use crate::journal::{Brake, State};
+use crate::event::{SourceName, Target};
+use crate::journal::State;
 use crate::names::{NodeName, PoolName};
 use crate::remediation::OperationKind;
 use crate::settings::{Limits, PoolSettings};
@@ -18,18 +18,12 @@ use crate::time::Now;
 use crate::window::NodeSlot;
 
 mod brakes;
+mod ill;
 mod limits;
 mod sight;
 
-use limits::share_of;
-
 pub(crate) use brakes::{Brakes, Change};
-
-/// Heartbeat intervals without a beat before a node counts as silent for storm and witness.
-///
-/// Three of ten seconds: one lost record is ordinary, and a broker failover can lose two. The
-/// policy's own threshold comes on top.
-const SUSPECT: Duration = Duration::from_secs(30);
+pub(crate) use ill::{Facts, Suspects, allowed_ill};
 
 /// Pools of up to so many nodes are healed behind a fence only (I10).
 const FENCED_POOL: usize = 2;
@@ -252,145 +246,6 @@ impl<'a> Guard<'a> {
         self.storm(slot, name, settings, healed)
     }
 
-    /// I10: too many silent or ill at once is more likely our input, a network or a hypervisor.
-    fn storm(
-        &self,
-        pool: PoolSlot,
-        name: &PoolName,
-        settings: &PoolSettings,
-        healed: Option<NodeSlot>,
-    ) -> Result<(), Refused> {
-        if let Some((_, why)) = self.state.brakes.get(&Brake::Storm(name.clone())) {
-            return refuse(Reason::Storm, why.clone());
-        }
-        let ill = self.ill(pool, settings);
-        let size = self.sight.cluster.in_pool(pool).len();
-        let allowed = allowed_ill(size, self.limits().storm_share);
-        if ill.len() > allowed {
-            return refuse(
-                Reason::Storm,
-                format!(
-                    "{} of {size} in {name} are silent or ill at once, {allowed} may be",
-                    ill.len()
-                ),
-            );
-        }
-        match healed {
-            Some(slot) => self.domain_storm(pool, slot, &ill),
-            None => Ok(()),
-        }
-    }
-
-    /// Two or more, and half, of a zone or hypervisor: then that is what is ill.
-    fn domain_storm(
-        &self,
-        pool: PoolSlot,
-        slot: NodeSlot,
-        ill: &[NodeSlot],
-    ) -> Result<(), Refused> {
-        let cluster = self.sight.cluster;
-        let server = |slot: NodeSlot| cluster.member(slot)?.server.as_ref();
-        let Some(own) = server(slot) else {
-            return Ok(());
-        };
-        for (kind, domain) in [("zone", &own.zone), ("hypervisor", &own.host)] {
-            let Some(domain) = domain else { continue };
-            let here = |slot: &&NodeSlot| {
-                server(**slot).is_some_and(|server| {
-                    let other = if kind == "zone" {
-                        &server.zone
-                    } else {
-                        &server.host
-                    };
-                    other.as_ref() == Some(domain)
-                })
-            };
-            let all = cluster.in_pool(pool).iter().filter(here).count();
-            let down = ill.iter().filter(here).count();
-            if down >= 2 && down * 2 >= all {
-                return refuse(
-                    Reason::Storm,
-                    format!("{down} of {all} in {kind} {domain} are silent or ill at once"),
-                );
-            }
-        }
-        Ok(())
-    }
-
-    /// Members that are silent or ill and not under remediation already.
-    pub(crate) fn ill(&self, pool: PoolSlot, settings: &PoolSettings) -> Vec<NodeSlot> {
-        let ill = |slot: &NodeSlot| {
-            self.sight
-                .cluster
-                .member(*slot)
-                .is_some_and(|member| self.is_ill(*slot, member, settings))
-        };
-        self.sight
-            .cluster
-            .in_pool(pool)
-            .iter()
-            .copied()
-            .filter(|slot| ill(slot))
-            .collect()
-    }
-
-    fn is_ill(&self, slot: NodeSlot, member: &Member, settings: &PoolSettings) -> bool {
-        if self.operation_of(&member.name).is_some() {
-            return false;
-        }
-        let silent = self
-            .sight
-            .silence(slot, member)
-            .is_some_and(|silence| silence >= SUSPECT);
-        silent || !self.seen_by_others(member, settings).is_empty()
-    }
-
-    /// Who besides the rule itself says now that the node is ill.
-    pub(crate) fn witnesses(
-        &self,
-        slot: NodeSlot,
-        member: &Member,
-        settings: &PoolSettings,
-    ) -> Vec<Witness> {
-        let mut witnesses = Vec::new();
-        if self
-            .sight
-            .silence(slot, member)
-            .is_some_and(|silence| silence >= SUSPECT)
-        {
-            witnesses.push(Witness::Heartbeat);
-        }
-        witnesses.extend(self.seen_by_others(member, settings));
-        if self.brakes.alerted(&member.name) {
-            witnesses.push(Witness::Alert);
-        }
-        witnesses
-    }
-
-    fn seen_by_others(&self, member: &Member, settings: &PoolSettings) -> Vec<Witness> {
-        let mut witnesses = Vec::new();
-        let grace = self.limits().lease_grace;
-        // What cannot be heard says nothing: leases grow old while the API server is away.
-        let heard = |source| {
-            let Sight { now, settings, .. } = self.sight;
-            self.brakes.hears(source, now, settings).is_ok()
-        };
-        // Asked last, because every node is looked at each second and most are well.
-        if settings.kubernetes
-            && member.not_ready_for(self.sight.now.mono, grace).is_some()
-            && heard(SourceName::Kubernetes)
-        {
-            witnesses.push(Witness::Kubernetes);
-        }
-        let off = |server: &crate::cluster::Server| {
-            matches!(server.status, ServerStatus::Error | ServerStatus::Shutoff)
-        };
-        if member.server.as_ref().is_some_and(off) && heard(SourceName::Openstack) {
-            witnesses.push(Witness::Nova);
-        }
-        witnesses
-    }
-
     fn operations(&self, pool: &'a PoolName) -> impl Iterator<Item = OperationKind> + use<'a> {
         self.state
             .operations
@@ -406,11 +261,6 @@ impl<'a> Guard<'a> {
             .find(|operation| operation.machines().any(|machine| machine.node == *name))
             .map(|operation| operation.id)
     }
-}
-
-/// I10: how many of `size` may be silent or ill at once.
-pub(crate) fn allowed_ill(size: usize, share: f64) -> usize {
-    share_of(size, share)
 }
 
 fn two_witnesses(witnesses: &[Witness]) -> Result<(), Refused> {

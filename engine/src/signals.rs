@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cluster::{Cluster, Member, PoolSlot};
 use crate::event::{Ready, Requests, ServerStatus};
+use crate::guard::Suspects;
 use crate::policy::{Signal, SignalReader};
 use crate::settings::Settings;
 use crate::time::Now;
@@ -22,6 +23,8 @@ pub(crate) struct Sight<'a> {
     pub(crate) flowing_since: Option<Now>,
     /// From when silence and illness are counted at the earliest.
     pub(crate) calm: &'a Calm,
+    /// Who may be silent or ill.
+    pub(crate) suspects: &'a Suspects,
     /// VMs of the pool that are being made and are not listed yet, by pool slot.
     pub(crate) in_flight: &'a [u32],
 }
@@ -73,11 +76,7 @@ impl Sight<'_> {
     pub(crate) fn silence(&self, slot: NodeSlot, member: &Member) -> Option<Duration> {
         let flowing = self.flowing_since?;
         let heard = self.windows.last_heard(slot).unwrap_or_default();
-        // A machine that is still booting is not silent: its node's life begins with its join.
-        let born = member.node.as_ref().map_or(member.since.wall, |node| {
-            node.created.max(member.since.wall)
-        });
-        let from = heard.max(flowing.wall).max(born);
+        let from = heard.max(flowing.wall).max(member.born());
         Some(self.since_calm(member, self.now.wall.since(from)))
     }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::action::mark;
+use crate::event::{NodeView, Observation, Ready, Requests, ServerStatus, ServerView};
 use crate::settings::{Limits, PoolSettings};
+use crate::time::{Now, Timestamp};
 use crate::window::WindowPlan;
 
 const NOW: Now = crate::lab::BEGIN;

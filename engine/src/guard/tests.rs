@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 mod brakes;
+mod ill;
 mod witnesses;
 
 use crate::decision::{Reason, Rung};

@@ -1,0 +1,307 @@
+//! What listings and watches show, taken into the cluster: who came, who left, who changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::inventory::Listing;
+use super::{Change, Cluster, Lease, Member, Node, PoolSlot, Server, Slots};
+use crate::action::mark;
+use crate::event::{NodeView, Observation, ServerStatus, ServerView};
+use crate::names::{NodeName, PoolName, VmId};
+use crate::time::Now;
+use crate::window::{NodeSlot, Windows};
+
+/// An agent heard this lately runs: three intervals of ten seconds.
+const HEARD_LATELY: Duration = Duration::from_secs(30);
+
+impl Cluster {
+    /// Takes in what was observed. `slots` gives a slot to each name that comes and takes it
+    /// back from each that goes.
+    ///
+    /// `leaving` are the VMs that operations are deleting, which a list may lack.
+    pub fn observe(
+        &mut self,
+        now: Now,
+        observation: Observation,
+        leaving: &BTreeSet<VmId>,
+        slots: &mut Slots<'_>,
+    ) {
+        match observation {
+            Observation::Servers {
+                at: _,
+                complete,
+                servers,
+            } => self.list_servers(now, complete, servers, leaving, slots),
+            Observation::Server(server) => self.put_server(now, server, slots),
+            Observation::ServerGone(id) => self.drop_server(&id, slots),
+            Observation::Nodes { at: _, nodes } => self.list_nodes(now, nodes, slots),
+            Observation::Node(node) => self.put_node(now, node, slots),
+            Observation::NodeGone { name, uid } => {
+                let same = |node: &Node| node.uid == uid;
+                if self
+                    .find(name.as_str())
+                    .is_some_and(|member| member.node.as_ref().is_some_and(same))
+                {
+                    self.drop_node(&name, slots);
+                }
+            }
+            Observation::Lease { node, renewed } => {
+                let Some(slot) = self.slot(node.as_str()) else {
+                    return;
+                };
+                if let Some(node) = self.at_mut(slot).and_then(|m| m.node.as_mut())
+                    && node.lease.is_none_or(|lease| lease.renewed != renewed)
+                {
+                    node.lease = Some(Lease { renewed, seen: now });
+                    slots.changes.push(Change::Seen(slot));
+                }
+            }
+            Observation::Pods {
+                unschedulable,
+                requests,
+            } => {
+                self.unschedulable = unschedulable;
+                self.requests = requests;
+                self.pods_seen = true;
+            }
+        }
+    }
+
+    fn list_servers(
+        &mut self,
+        now: Now,
+        complete: bool,
+        servers: Vec<ServerView>,
+        leaving: &BTreeSet<VmId>,
+        slots: &mut Slots<'_>,
+    ) {
+        let ids: BTreeSet<_> = servers.iter().map(|server| server.id.clone()).collect();
+        let known: BTreeSet<_> = self
+            .vms
+            .keys()
+            .chain(&self.expected)
+            .filter(|id| !leaving.contains(*id))
+            .cloned()
+            .collect();
+        let missing: BTreeSet<_> = known.difference(&ids).cloned().collect();
+        for server in servers {
+            self.put_server(now, server, slots);
+        }
+        let listing = Listing {
+            complete,
+            listed: ids.len(),
+            known: known.len(),
+            missing: missing.len(),
+            contradicted: self.shows_life(now, &missing, slots.windows),
+        };
+        // Not in a list is gone only if the list is whole and has not shrunk without our doing.
+        if self.servers.seen(now, &listing) {
+            self.expected.clear();
+            let gone: Vec<_> = self
+                .vms
+                .keys()
+                .filter(|id| !ids.contains(*id))
+                .cloned()
+                .collect();
+            for id in gone {
+                self.drop_server(&id, slots);
+            }
+        }
+    }
+
+    /// Whether anything else shows that one of these VMs runs: its node is Ready, or its agent
+    /// was heard just now. This is the second source that I13 asks for.
+    fn shows_life(&self, now: Now, vms: &BTreeSet<VmId>, windows: &Windows) -> bool {
+        if vms.is_empty() {
+            return false;
+        }
+        self.members().any(|(slot, member)| {
+            let shown = member.server.as_ref().map(|server| &server.id);
+            let told = member.node.as_ref().and_then(|node| node.vm.as_ref());
+            let missing = shown.or(told).is_some_and(|vm| vms.contains(vm));
+            let heard = windows.last_heard(slot).unwrap_or_default();
+            missing && (member.is_ready() || now.wall.since(heard) < HEARD_LATELY)
+        })
+    }
+
+    fn list_nodes(&mut self, now: Now, nodes: Vec<NodeView>, slots: &mut Slots<'_>) {
+        let names: BTreeSet<_> = nodes.iter().map(|node| node.name.clone()).collect();
+        let listed: Vec<_> = self
+            .members()
+            .filter(|(_, member)| member.node.is_some())
+            .map(|(_, member)| member.name.clone())
+            .collect();
+        for node in nodes {
+            self.put_node(now, node, slots);
+        }
+        let missing = listed.iter().filter(|name| !names.contains(*name)).count();
+        let listing = Listing {
+            complete: true,
+            listed: names.len(),
+            known: listed.len(),
+            missing,
+            // The cluster is the only one who knows which nodes it has.
+            contradicted: false,
+        };
+        if self.nodes.seen(now, &listing) {
+            for name in listed.iter().filter(|name| !names.contains(*name)) {
+                self.drop_node(name, slots);
+            }
+        }
+    }
+
+    fn put_server(&mut self, now: Now, view: ServerView, slots: &mut Slots<'_>) {
+        if view.status == ServerStatus::Deleted {
+            self.drop_server(&view.id, slots);
+            return;
+        }
+        let name = NodeName::new(&view.name);
+        let pool = self.marked_pool(&view.metadata);
+        let marked = view.metadata.get(mark::OWNER).map(String::as_str) == Some(mark::OWNER_VALUE)
+            && view.metadata.get(mark::CLUSTER) == Some(&self.name);
+        let server = Server {
+            marked,
+            ..Server::from(&view)
+        };
+        // A VM that was renamed keeps its slot: the id decides.
+        let slot = match self.vms.get(&view.id) {
+            Some((slot, _)) => *slot,
+            None => self.join(now, name, slots),
+        };
+        self.vms.insert(view.id, (slot, server.clone()));
+        if let Some(member) = self.at_mut(slot) {
+            let told = member.node.as_ref().and_then(|node| node.vm.as_ref());
+            let shown = member.server.as_ref();
+            // Of two VMs under one name the one that the node runs on is shown, else the older.
+            let other = shown.is_some_and(|shown| {
+                shown.id != server.id
+                    && told != Some(&server.id)
+                    && (told == Some(&shown.id)
+                        || (shown.created, &shown.id) < (server.created, &server.id))
+            });
+            if !other {
+                member.server = Some(server);
+            }
+        }
+        if marked {
+            self.place(slot, pool);
+        }
+        slots.changes.push(Change::Seen(slot));
+    }
+
+    fn put_node(&mut self, now: Now, view: NodeView, slots: &mut Slots<'_>) {
+        let pool = self.marked_pool(&view.labels);
+        let slot = self.join(now, view.name.clone(), slots);
+        let mut node = Node::new(&view, now);
+        let before = self
+            .member(slot)
+            .and_then(|member| member.node.as_ref())
+            .filter(|before| before.uid == node.uid);
+        if let Some(before) = before {
+            node.lease = before.lease;
+            if before.ready == node.ready {
+                node.ready_since = before.ready_since;
+            }
+        }
+        let by_vm = self
+            .member(slot)
+            .and_then(|member| member.server.as_ref())
+            .is_some_and(|server| server.marked);
+        if let Some(member) = self.at_mut(slot) {
+            member.node = Some(node);
+        }
+        // The VM's metadata says which pool, else the Node's label. A node whose VM is gone
+        // stays where it was.
+        if !by_vm && pool.is_some() {
+            self.place(slot, pool);
+        }
+        slots.changes.push(Change::Seen(slot));
+    }
+
+    fn drop_server(&mut self, id: &VmId, slots: &mut Slots<'_>) {
+        if let Some((slot, _)) = self.vms.remove(id) {
+            let twin = self.vms.values().find(|(other, _)| *other == slot);
+            let twin = twin.map(|(_, server)| server.clone());
+            if let Some(member) = self.at_mut(slot)
+                && member.server.as_ref().is_some_and(|shown| shown.id == *id)
+            {
+                member.server = twin;
+            }
+            self.leave_if_empty(slot, slots);
+        }
+    }
+
+    fn drop_node(&mut self, name: &NodeName, slots: &mut Slots<'_>) {
+        if let Some(slot) = self.slot(name.as_str()) {
+            if let Some(member) = self.at_mut(slot) {
+                member.node = None;
+            }
+            self.leave_if_empty(slot, slots);
+        }
+    }
+
+    fn marked_pool(&self, marks: &BTreeMap<String, String>) -> Option<PoolSlot> {
+        let name = marks.get(mark::POOL)?;
+        self.pool_slot(&PoolName::new(name))
+    }
+
+    fn join(&mut self, now: Now, name: NodeName, slots: &mut Slots<'_>) -> NodeSlot {
+        if let Some(slot) = self.slots.get(&name) {
+            return *slot;
+        }
+        let slot = slots.give(&name);
+        let index = slot.0 as usize;
+        if self.members.len() <= index {
+            self.members.resize_with(index + 1, || None);
+        }
+        let member = Some(Member {
+            name: name.clone(),
+            pool: None,
+            server: None,
+            node: None,
+            since: now,
+        });
+        if let Some(place) = self.members.get_mut(index) {
+            *place = member;
+        }
+        self.slots.insert(name, slot);
+        slot
+    }
+
+    fn leave_if_empty(&mut self, slot: NodeSlot, slots: &mut Slots<'_>) {
+        let empty = self
+            .member(slot)
+            .is_some_and(|member| member.server.is_none() && member.node.is_none());
+        if !empty {
+            slots.changes.push(Change::Seen(slot));
+            return;
+        }
+        self.place(slot, None);
+        if let Some(member) = self.members.get_mut(slot.0 as usize).and_then(Option::take) {
+            self.slots.remove(&member.name);
+            slots.take(slot);
+        }
+    }
+
+    fn place(&mut self, slot: NodeSlot, pool: Option<PoolSlot>) {
+        let Some(member) = self.at_mut(slot) else {
+            return;
+        };
+        let before = std::mem::replace(&mut member.pool, pool);
+        if before == pool {
+            return;
+        }
+        if let Some(slots) = before.and_then(|pool| self.pool_members.get_mut(usize::from(pool.0)))
+        {
+            slots.retain(|other| *other != slot);
+        }
+        if let Some(slots) = pool.and_then(|pool| self.pool_members.get_mut(usize::from(pool.0))) {
+            let at = slots.partition_point(|other| *other < slot);
+            slots.insert(at, slot);
+        }
+    }
+
+    fn at_mut(&mut self, slot: NodeSlot) -> Option<&mut Member> {
+        self.members.get_mut(slot.0 as usize)?.as_mut()
+    }
+}

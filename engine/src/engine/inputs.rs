@@ -1,0 +1,153 @@
+//! What comes in: batches, observations, alerts, policies. Each into its place.
+
+use std::sync::Arc;
+
+use super::Engine;
+use crate::cluster::{Change, PoolSlot, Slots};
+use crate::event::{Batch, Observation};
+use crate::journal::Record;
+use crate::notice::NoticeKind;
+use crate::policy::PolicySet;
+use crate::time::Now;
+
+impl Engine {
+    pub(super) fn batch(&mut self, now: Now, batch: &Batch) {
+        for record in batch.records() {
+            self.counters.records += 1;
+            let Some(slot) = self.world.cluster.slot(record.node()) else {
+                self.world.cluster.count_unknown(record.node());
+                self.counters.unknown += 1;
+                continue;
+            };
+            self.take_record(now, slot, record, batch.refill);
+            if batch.refill {
+                continue;
+            }
+            self.touched.push(slot);
+        }
+        if batch.refill {
+            return;
+        }
+        let touched = std::mem::take(&mut self.touched);
+        for slot in &touched {
+            let sight = self.world.sight(now);
+            self.rules.record(sight, *slot, &self.watch);
+            let pool = self
+                .world
+                .cluster
+                .member(*slot)
+                .and_then(|member| member.pool);
+            if let Some(pool) = pool
+                && let Some(flag) = self.touched_pools.get_mut(usize::from(pool.0))
+            {
+                *flag = true;
+            }
+        }
+        self.touched = touched;
+        self.touched.clear();
+        self.look_at_touched_pools(now);
+        self.replan |= !self.rules.is_quiet();
+    }
+
+    fn look_at_touched_pools(&mut self, now: Now) {
+        for slot in 0..self.pool_count() {
+            let pool = PoolSlot(slot);
+            let touched = self
+                .touched_pools
+                .get(usize::from(slot))
+                .copied()
+                .unwrap_or_default();
+            let members = self.world.cluster.in_pool(pool).len();
+            if touched && self.rules.pool_is_due(pool, members, now.mono) {
+                if let Some(flag) = self.touched_pools.get_mut(usize::from(slot)) {
+                    *flag = false;
+                }
+                let sight = self.world.sight(now);
+                self.rules.look_at_pool(sight, pool, &self.watch);
+            }
+        }
+    }
+
+    pub(super) fn observation(&mut self, now: Now, observation: Observation) {
+        self.see(now, observation);
+        self.count_in_flight();
+        self.drive(now);
+    }
+
+    /// Takes in what was observed, and lets windows and rules follow.
+    pub(crate) fn see(&mut self, now: Now, observation: Observation) {
+        let leaving = match observation {
+            Observation::Servers { .. } => self.leaving(),
+            _ => std::collections::BTreeSet::new(),
+        };
+        let mut changes = std::mem::take(&mut self.changes);
+        let mut slots = Slots {
+            windows: &mut self.world.windows,
+            kept: &mut self.kept,
+            changes: &mut changes,
+        };
+        self.world
+            .cluster
+            .observe(now, observation, &leaving, &mut slots);
+        for change in changes.drain(..) {
+            let (Change::Seen(slot) | Change::Joined(slot) | Change::Left(slot)) = change;
+            let (suspects, facts) = self.world.suspects();
+            suspects.watch(slot, facts);
+            match change {
+                Change::Seen(_) => {}
+                Change::Joined(slot) => self.rules.joined(slot, now.mono),
+                Change::Left(slot) => {
+                    self.rules.left(slot);
+                    self.joins.remove_node(slot);
+                }
+            }
+        }
+        self.changes = changes;
+    }
+
+    pub(super) fn alert(&mut self, now: Now, alert: &crate::event::Alert) {
+        self.world.brakes.alert(now, &self.world.cluster, alert);
+        if alert.firing {
+            let sight = self.world.sight(now);
+            self.rules.alert(sight, alert, &self.watch);
+        } else {
+            self.rules.alert_over(alert);
+        }
+        self.replan = true;
+    }
+
+    pub(super) fn policies(&mut self, now: Now, policies: Arc<PolicySet>) {
+        let pools: Vec<_> = self.world.settings.pools.keys().cloned().collect();
+        self.world.windows.replan(policies.plan());
+        self.rules.replace(policies, &pools, now.mono);
+        self.note_policies(now);
+    }
+
+    pub(super) fn note_policies(&mut self, now: Now) {
+        let policies = self.rules.policies();
+        let widest = policies
+            .plan()
+            .metrics
+            .iter()
+            .flat_map(|(_, windows)| windows)
+            .max();
+        let widest = widest.copied().unwrap_or_default();
+        let hash = policies.hash().to_owned();
+        self.world.brakes.set_widest(widest);
+        if self.state.policies != hash {
+            self.emit(Record::Policies { hash, at: now });
+        }
+    }
+
+    pub(super) fn journal_health(&mut self, now: Now, well: bool) {
+        if self.world.brakes.journal_well != well {
+            self.world.brakes.journal_well = well;
+            let text = if well {
+                "the journal can be written again"
+            } else {
+                "the journal cannot be written: nothing is acted on until it can"
+            };
+            self.notice(now, NoticeKind::Journal, !well, None, text.to_owned());
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What leaves: records for the journal, refusals, notices, and what is kept for `why`.
+
+use super::{Engine, RECENT_KEPT, Story};
+use crate::decision::{Proposal, Reason, Refusal};
+use crate::guard::Refused;
+use crate::journal::Record;
+use crate::names::{NodeName, PoolName};
+use crate::notice::{Notice, NoticeKind};
+use crate::time::Now;
+
+impl Engine {
+    /// Changes the durable state and puts the record out to be written.
+    pub(crate) fn emit(&mut self, record: Record) {
+        self.state.apply(&record);
+        match &record {
+            Record::Decision { decision } => self.remember(Story::Decision(decision.clone())),
+            Record::Refusal { refusal } => self.remember(Story::Refusal(refusal.clone())),
+            _ => {}
+        }
+        self.out.records.push(record);
+    }
+
+    /// Notes a refusal; it is journaled when it is new or has another reason than before.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Now,
+        pool: &PoolName,
+        node: Option<&NodeName>,
+        proposal: &Proposal,
+        (reason, detail): Refused,
+    ) {
+        self.answer_refused(proposal, reason, &detail);
+        let key = (pool.clone(), node.cloned(), proposal.origin.to_string());
+        if self.state.refused.get(&key) == Some(&reason) {
+            return;
+        }
+        let refusal = Refusal {
+            at: now.wall,
+            pool: pool.clone(),
+            node: node.cloned(),
+            what: crate::story::asked(&proposal.ask),
+            origin: proposal.origin.clone(),
+            reason,
+            detail,
+            evidence: proposal.evidence.clone(),
+        };
+        if reason == Reason::LadderExhausted {
+            let text = refusal.detail.clone();
+            self.notice(
+                now,
+                NoticeKind::LadderExhausted,
+                true,
+                Some(pool.clone()),
+                text,
+            );
+        }
+        self.emit(Record::Refusal { refusal });
+    }
+
+    pub(crate) fn notice(
+        &mut self,
+        now: Now,
+        kind: NoticeKind,
+        on: bool,
+        pool: Option<PoolName>,
+        text: String,
+    ) {
+        self.out.notices.push(Notice {
+            at: now.wall,
+            kind,
+            on,
+            pool,
+            text,
+        });
+    }
+
+    fn remember(&mut self, story: Story) {
+        if self.recent.len() == RECENT_KEPT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(story);
+    }
+}

@@ -1,0 +1,361 @@
+//! Who is silent or ill: what a storm is told by, and who is a witness besides the rule.
+//!
+//! Nobody looks at every node each second. [`Suspects`] holds all those that may be ill, and for
+//! each of the others the moment from which it may be; what they really are is asked of the few.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::limits::share_of;
+use super::{Guard, Refused, refuse};
+use crate::cluster::{Cluster, Member, Node, PoolSlot, Server};
+use crate::decision::{Reason, Witness};
+use crate::event::{Ready, ServerStatus, SourceName};
+use crate::journal::Brake;
+use crate::names::PoolName;
+use crate::settings::PoolSettings;
+use crate::signals::Sight;
+use crate::time::{Now, Timestamp};
+use crate::window::{NodeSlot, Windows};
+
+/// Heartbeat intervals without a beat before a node counts as silent for storm and witness.
+///
+/// Three of ten seconds: one lost record is ordinary, and a broker failover can lose two. The
+/// policy's own threshold comes on top.
+const SUSPECT: Duration = Duration::from_secs(30);
+
+/// Suspicions are kept by the second, and begin up to two of them early: so much may be between
+/// two moments of one second, and so far may the clocks part before all is put down anew.
+const SLICE_MS: i64 = 1_000;
+
+/// A second since the epoch; before it is as at it, and after 2106 is as then.
+type Second = u32;
+
+/// What the moment from which a node may be ill follows from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) cluster: &'a Cluster,
+    pub(crate) windows: &'a Windows,
+    pub(crate) lease_grace: Duration,
+}
+
+/// Every member of a pool that may be silent or ill now, and when each of the others may be.
+///
+/// ```text
+///           its moment comes, or what was observed says so
+///  timed  -------------------------------------------------->  suspect
+///         <--------------------------------------------------
+///                looked at each second: heard of since
+/// ```
+///
+/// INVARIANT: whoever [`Guard::is_ill`] is a suspect. Being heard of only moves a node's moment
+/// further away, so that a record changes nothing here; all else that moves it is an
+/// observation, which [`Suspects::watch`] is told of.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects {
+    suspects: BTreeSet<(PoolSlot, NodeSlot)>,
+    /// By second: who may be ill from then on. An entry that `places` does not know any more is
+    /// passed over.
+    timers: BTreeMap<Second, Vec<NodeSlot>>,
+    /// By node slot.
+    places: Vec<Place>,
+    /// Whose moment lies up to here is a suspect.
+    second: Second,
+    /// The wall clock less the monotonic one, in milliseconds: silence is counted on the one,
+    /// a lease's age on the other, and moments are put down on the first.
+    apart: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Place {
+    /// In no pool of ours.
+    #[default]
+    Nowhere,
+    /// A timer of this second.
+    Timed(Second),
+    /// Among the suspects of this pool.
+    Suspect(PoolSlot),
+}
+
+impl Suspects {
+    /// The suspects of a pool, in slot order.
+    fn of(&self, pool: PoolSlot) -> impl Iterator<Item = NodeSlot> + use<'_> {
+        let (first, last) = (NodeSlot(0), NodeSlot(u32::MAX));
+        let of_pool = self.suspects.range((pool, first)..=(pool, last));
+        of_pool.map(|(_, slot)| *slot)
+    }
+
+    /// Lets time pass: whose moment has come is a suspect from now on.
+    pub(crate) fn advance(&mut self, now: Now, facts: Facts<'_>) {
+        self.second = second_of(now.wall).saturating_add(1);
+        let apart = now.wall.millis().saturating_sub(millis(now.mono.0));
+        if apart.abs_diff(self.apart) > SLICE_MS.unsigned_abs() {
+            self.apart = apart;
+            self.put_all(facts);
+        }
+        while let Some(entry) = self.timers.first_entry() {
+            if *entry.key() > self.second {
+                return;
+            }
+            let (second, slots) = entry.remove_entry();
+            for slot in slots {
+                if self.place(slot) == Place::Timed(second) {
+                    self.put(slot, facts);
+                }
+            }
+        }
+    }
+
+    /// Lets go of the suspects that were heard of since.
+    pub(crate) fn review(&mut self, facts: Facts<'_>) {
+        let suspects: Vec<_> = self.suspects.iter().map(|(_, slot)| *slot).collect();
+        for slot in suspects {
+            self.put(slot, facts);
+        }
+    }
+
+    /// The clocks have parted: no moment stays as it was put down.
+    fn put_all(&mut self, facts: Facts<'_>) {
+        self.timers.clear();
+        self.suspects.clear();
+        let slots = std::mem::take(&mut self.places).len();
+        for slot in (0..).map(NodeSlot).take(slots) {
+            self.put(slot, facts);
+        }
+    }
+
+    /// Something was observed of the node, or it is new, or gone.
+    pub(crate) fn watch(&mut self, slot: NodeSlot, facts: Facts<'_>) {
+        let due = facts.due(slot, self.apart).map(second);
+        // A moment that moved further away is found when the old one comes.
+        if let (Place::Timed(armed), Some((_, due))) = (self.place(slot), due)
+            && armed <= due
+        {
+            return;
+        }
+        self.put(slot, facts);
+    }
+
+    fn put(&mut self, slot: NodeSlot, facts: Facts<'_>) {
+        let place = match facts.due(slot, self.apart).map(second) {
+            None => Place::Nowhere,
+            Some((pool, due)) if due <= self.second => Place::Suspect(pool),
+            Some((_, due)) => Place::Timed(due),
+        };
+        let before = self.place(slot);
+        if before == place {
+            return;
+        }
+        if let Place::Suspect(pool) = before {
+            self.suspects.remove(&(pool, slot));
+        }
+        match place {
+            Place::Nowhere => {}
+            Place::Timed(due) => self.timers.entry(due).or_default().push(slot),
+            Place::Suspect(pool) => {
+                self.suspects.insert((pool, slot));
+            }
+        }
+        let at = slot.0 as usize;
+        if self.places.len() <= at {
+            self.places.resize(at + 1, Place::Nowhere);
+        }
+        if let Some(kept) = self.places.get_mut(at) {
+            *kept = place;
+        }
+    }
+
+    fn place(&self, slot: NodeSlot) -> Place {
+        self.places
+            .get(slot.0 as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+}
+
+impl Facts<'_> {
+    /// From when on the member may be silent or ill if nothing more is heard of it, whatever
+    /// can be heard then; nothing if it is in no pool.
+    fn due(&self, slot: NodeSlot, apart: i64) -> Option<(PoolSlot, Timestamp)> {
+        let member = self.cluster.member(slot)?;
+        let pool = member.pool?;
+        let heard = self.windows.last_heard(slot).unwrap_or_default();
+        let mut due = heard.max(member.born()).plus(SUSPECT);
+        if let Some(lease) = member.node.as_ref().and_then(|node| node.lease) {
+            let overdue = lease.seen.mono.plus(self.lease_grace);
+            due = due.min(Timestamp(millis(overdue.0).saturating_add(apart)));
+        }
+        let unready = |node: &Node| node.ready != Ready::True;
+        if member.server.as_ref().is_some_and(is_off) || member.node.as_ref().is_some_and(unready) {
+            due = Timestamp::default();
+        }
+        Some((pool, due))
+    }
+}
+
+fn second((pool, due): (PoolSlot, Timestamp)) -> (PoolSlot, Second) {
+    (pool, second_of(due))
+}
+
+fn millis(millis: u64) -> i64 {
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
+fn second_of(time: Timestamp) -> Second {
+    let second = time.millis().div_euclid(SLICE_MS).max(0);
+    Second::try_from(second).unwrap_or(Second::MAX)
+}
+
+/// Whether Nova says that the VM does not run.
+fn is_off(server: &Server) -> bool {
+    matches!(server.status, ServerStatus::Error | ServerStatus::Shutoff)
+}
+
+impl Guard<'_> {
+    /// I10: too many silent or ill at once is more likely our input, a network or a hypervisor.
+    pub(super) fn storm(
+        &self,
+        pool: PoolSlot,
+        name: &PoolName,
+        settings: &PoolSettings,
+        healed: Option<NodeSlot>,
+    ) -> Result<(), Refused> {
+        if let Some((_, why)) = self.state.brakes.get(&Brake::Storm(name.clone())) {
+            return refuse(Reason::Storm, why.clone());
+        }
+        let ill = self.ill(pool, settings);
+        let size = self.sight.cluster.in_pool(pool).len();
+        let allowed = allowed_ill(size, self.limits().storm_share);
+        if ill.len() > allowed {
+            return refuse(
+                Reason::Storm,
+                format!(
+                    "{} of {size} in {name} are silent or ill at once, {allowed} may be",
+                    ill.len()
+                ),
+            );
+        }
+        match healed {
+            Some(slot) => self.domain_storm(pool, slot, &ill),
+            None => Ok(()),
+        }
+    }
+
+    /// Two or more, and half, of a zone or hypervisor: then that is what is ill.
+    fn domain_storm(
+        &self,
+        pool: PoolSlot,
+        slot: NodeSlot,
+        ill: &[NodeSlot],
+    ) -> Result<(), Refused> {
+        let cluster = self.sight.cluster;
+        let server = |slot: NodeSlot| cluster.member(slot)?.server.as_ref();
+        let Some(own) = server(slot) else {
+            return Ok(());
+        };
+        for (kind, domain) in [("zone", &own.zone), ("hypervisor", &own.host)] {
+            let Some(domain) = domain else { continue };
+            let here = |slot: &&NodeSlot| {
+                server(**slot).is_some_and(|server| {
+                    let other = if kind == "zone" {
+                        &server.zone
+                    } else {
+                        &server.host
+                    };
+                    other.as_ref() == Some(domain)
+                })
+            };
+            let all = cluster.in_pool(pool).iter().filter(here).count();
+            let down = ill.iter().filter(here).count();
+            if down >= 2 && down * 2 >= all {
+                return refuse(
+                    Reason::Storm,
+                    format!("{down} of {all} in {kind} {domain} are silent or ill at once"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Members that are silent or ill and not under remediation already, in slot order.
+    pub(crate) fn ill(&self, pool: PoolSlot, settings: &PoolSettings) -> Vec<NodeSlot> {
+        let suspects = self.sight.suspects.of(pool);
+        let ill = self.ill_of(suspects, settings);
+        debug_assert_eq!(
+            ill,
+            self.ill_of(self.sight.cluster.in_pool(pool).iter().copied(), settings),
+            "whoever is ill is among the suspects"
+        );
+        ill
+    }
+
+    fn ill_of(
+        &self,
+        slots: impl Iterator<Item = NodeSlot>,
+        settings: &PoolSettings,
+    ) -> Vec<NodeSlot> {
+        let ill = |slot: &NodeSlot| {
+            let member = self.sight.cluster.member(*slot);
+            member.is_some_and(|member| self.is_ill(*slot, member, settings))
+        };
+        slots.filter(ill).collect()
+    }
+
+    pub(crate) fn is_ill(&self, slot: NodeSlot, member: &Member, settings: &PoolSettings) -> bool {
+        if self.operation_of(&member.name).is_some() {
+            return false;
+        }
+        let silent = self
+            .sight
+            .silence(slot, member)
+            .is_some_and(|silence| silence >= SUSPECT);
+        silent || !self.seen_by_others(member, settings).is_empty()
+    }
+
+    /// Who besides the rule itself says now that the node is ill.
+    pub(crate) fn witnesses(
+        &self,
+        slot: NodeSlot,
+        member: &Member,
+        settings: &PoolSettings,
+    ) -> Vec<Witness> {
+        let mut witnesses = Vec::new();
+        if self
+            .sight
+            .silence(slot, member)
+            .is_some_and(|silence| silence >= SUSPECT)
+        {
+            witnesses.push(Witness::Heartbeat);
+        }
+        witnesses.extend(self.seen_by_others(member, settings));
+        if self.brakes.alerted(&member.name) {
+            witnesses.push(Witness::Alert);
+        }
+        witnesses
+    }
+
+    fn seen_by_others(&self, member: &Member, settings: &PoolSettings) -> Vec<Witness> {
+        let mut witnesses = Vec::new();
+        let grace = self.limits().lease_grace;
+        // What cannot be heard says nothing: leases grow old while the API server is away.
+        let heard = |source| {
+            let Sight { now, settings, .. } = self.sight;
+            self.brakes.hears(source, now, settings).is_ok()
+        };
+        if settings.kubernetes
+            && member.not_ready_for(self.sight.now.mono, grace).is_some()
+            && heard(SourceName::Kubernetes)
+        {
+            witnesses.push(Witness::Kubernetes);
+        }
+        if member.server.as_ref().is_some_and(is_off) && heard(SourceName::Openstack) {
+            witnesses.push(Witness::Nova);
+        }
+        witnesses
+    }
+}
+
+/// I10: how many of `size` may be silent or ill at once.
+pub(crate) fn allowed_ill(size: usize, share: f64) -> usize {
+    share_of(size, share)
+}

@@ -1,0 +1,124 @@
+//! The few that are looked at each second are all that a look at everybody finds.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use crate::cluster::PoolSlot;
+use crate::event::{Input, Observation, ServerStatus, SourceName};
+use crate::lab::{Lab, Plan, on_engine_stack, pool, vm};
+use crate::names::NodeName;
+
+/// Something that happens to a node, or to the world.
+fn happens(lab: &mut Lab, what: u8, node: usize) {
+    let node = node % lab.nodes.len();
+    let name = lab.nodes[node].name.clone();
+    match what {
+        0 => lab.nodes[node].agent ^= true,
+        1 => lab.nodes[node].kubelet ^= true,
+        2 => {
+            let status = &mut lab.nodes[node].status;
+            *status = match status {
+                ServerStatus::Active => ServerStatus::Error,
+                ServerStatus::Error => ServerStatus::Shutoff,
+                _ => ServerStatus::Active,
+            };
+        }
+        3 => lab.nodes[node].listed ^= true,
+        4 => {
+            let gone = Observation::ServerGone(vm(&name));
+            lab.step(Input::Observation(gone));
+        }
+        5 => {
+            let uid = format!("uid-{name}");
+            let name = NodeName::new(&name);
+            lab.step(Input::Observation(Observation::NodeGone { name, uid }));
+        }
+        6..=8 => {
+            let source = [
+                SourceName::Kafka,
+                SourceName::Kubernetes,
+                SourceName::Openstack,
+            ][usize::from(what - 6)];
+            let flows = lab.sources.entry(source).or_insert(true);
+            *flows ^= true;
+        }
+        9 | 10 => {
+            let by = Duration::from_secs(100);
+            let wall = lab.now.wall;
+            lab.now.wall = if what == 9 {
+                wall.plus(by)
+            } else {
+                wall.minus(by)
+            };
+            lab.step(Input::Tick);
+        }
+        11 => lab.restart(),
+        _ => lab.round(),
+    }
+}
+
+/// Who is ill by the few, and by a look at everybody.
+fn both(lab: &Lab) -> (Vec<u32>, Vec<u32>) {
+    let guard = lab.engine.guard(lab.now);
+    let settings = &guard.sight.settings.pools[&pool()];
+    let few = guard.ill(PoolSlot(0), settings);
+    let cluster = guard.sight.cluster;
+    let all = cluster.in_pool(PoolSlot(0)).iter().filter(|slot| {
+        let member = cluster.member(**slot).unwrap();
+        guard.is_ill(**slot, member, settings)
+    });
+    (
+        few.iter().map(|slot| slot.0).collect(),
+        all.map(|slot| slot.0).collect(),
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_few_are_all_who_are_ill(
+        events in prop::collection::vec((0..13_u8, 0..6_usize, 1..25_000_u64), 1..60),
+    ) {
+        let seen = on_engine_stack(move || {
+            let mut lab = Lab::new(Plan::default());
+            lab.forgiving = true;
+            lab.run(40);
+            let mut seen = vec![both(&lab)];
+            for (what, node, wait) in events {
+                happens(&mut lab, what, node);
+                seen.push(both(&lab));
+                lab.now = lab.now.plus(Duration::from_millis(wait));
+                lab.step(Input::Tick);
+                seen.push(both(&lab));
+                if wait % 3 > 0 {
+                    lab.round();
+                    seen.push(both(&lab));
+                }
+            }
+            seen
+        });
+        for (few, all) in seen {
+            prop_assert_eq!(few, all);
+        }
+    }
+}
+
+#[test]
+fn who_is_ill_becomes_so_without_a_word_and_is_well_with_one() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.run(100);
+        assert_eq!(both(&lab), (vec![], vec![]));
+        lab.node("w3").agent = false;
+        lab.run(30);
+        assert_eq!(both(&lab).0.len(), 1, "thirty seconds without a record");
+        lab.node("w3").agent = true;
+        lab.run(11);
+        assert_eq!(both(&lab).0.len(), 0);
+        lab.node("w5").kubelet = false;
+        lab.run(60);
+        assert_eq!(both(&lab).0.len(), 1, "its lease is overdue");
+    });
+}
