@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails"
 )]
 
+mod alertmanager;
 mod architecture;
 mod cli;
 mod config_files;
@@ -17,10 +18,14 @@ mod dry_run;
 mod faults;
 mod harness;
 mod killed;
+mod mutants;
 mod operators;
 mod readme;
 mod rights;
 mod scenarios;
+#[path = "../servers/scripts.rs"]
+mod scripts;
 mod simulation;
 mod support;
+mod unanswered;
 mod wishes;

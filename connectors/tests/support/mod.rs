@@ -11,10 +11,11 @@
     reason = "help for tests, used in part by each test binary; tests run on the real clock"
 )]
 
+#[path = "../../../tests/servers/scripts.rs"]
+pub mod scripts;
 pub mod servers;
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -242,13 +243,6 @@ impl Reader {
     pub fn stop(&mut self) -> Result<(), KafkaStopped> {
         self.connector.take().unwrap().stop()
     }
-}
-
-/// Says that a test could not do its work. Not by `eprintln`: the harness would keep that to
-/// itself, as the test passes.
-pub fn left_out(why: &str) {
-    let mut stderr = std::io::stderr();
-    writeln!(stderr, "LEFT OUT, nothing was tested: {why}").unwrap();
 }
 
 /// A producer that is told the rest of its settings.

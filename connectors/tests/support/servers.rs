@@ -1,13 +1,8 @@
-//! Real servers for tests: brought up by the scripts in `tests/servers`, stopped by them when
-//! this process ends, however it ends.
-//!
-//! Where they cannot be had the tests say so and count for nothing; with
-//! `RHIZOME_REQUIRE_SERVERS=1` that is a failure.
+//! A real Kafka and a real collectd, as tests use them; `scripts` brings them up.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
@@ -18,8 +13,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-/// What the scripts say when a server cannot be had on this machine.
-const CANNOT: i32 = 77;
+use super::scripts::{env, run};
 
 /// The broker that all tests of this process share.
 pub struct Kafka {
@@ -46,51 +40,10 @@ fn shared() -> Option<&'static Kafka> {
     KAFKA
         .get_or_init(|| {
             // What an earlier run left behind would be found again.
-            let up = run_with("kafka", "down", &["--wipe"], &[]) && run("kafka", "up", &[]);
+            let up = run("kafka", "down", &["--wipe"], &[]) && run("kafka", "up", &[], &[]);
             up.then(|| Kafka { env: env("kafka") })
         })
         .as_ref()
-}
-
-/// Runs one of the scripts. False if the server cannot be had.
-fn run(server: &str, script: &str, settings: &[(&str, &str)]) -> bool {
-    run_with(server, script, &[], settings)
-}
-
-fn run_with(server: &str, script: &str, arguments: &[&str], settings: &[(&str, &str)]) -> bool {
-    let path = root().join("tests/servers").join(server).join(script);
-    let output = Command::new(&path)
-        .args(arguments)
-        .env("RHIZOME_SERVERS_FOR", std::process::id().to_string())
-        .envs(settings.iter().copied())
-        .output()
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    if output.status.success() {
-        return true;
-    }
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    let required = std::env::var("RHIZOME_REQUIRE_SERVERS").is_ok_and(|value| value == "1");
-    assert!(
-        output.status.code() == Some(CANNOT) && !required,
-        "{} failed: {said}",
-        path.display()
-    );
-    super::left_out(&said);
-    false
-}
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn env(server: &str) -> BTreeMap<String, String> {
-    let state = std::env::var_os("RHIZOME_SERVERS_DIR")
-        .map_or_else(|| root().join("target/servers"), PathBuf::from);
-    let text = std::fs::read_to_string(state.join(server).join("env")).unwrap();
-    text.lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
 }
 
 impl Kafka {
@@ -105,15 +58,15 @@ impl Kafka {
     }
 
     pub fn stop(&self) {
-        assert!(run("kafka", "down", &[]));
+        assert!(run("kafka", "down", &[], &[]));
     }
 
     pub fn kill(&self) {
-        assert!(run_with("kafka", "down", &["--kill"], &[]));
+        assert!(run("kafka", "down", &["--kill"], &[]));
     }
 
     pub fn start(&self) {
-        assert!(run("kafka", "up", &[]));
+        assert!(run("kafka", "up", &[], &[]));
     }
 
     pub fn create(&self, topic: &str, partitions: i32) {
@@ -180,8 +133,8 @@ impl Collectd {
     pub fn start(kafka: &Kafka, topic: &str) -> Option<Self> {
         let settings = [("KAFKA_BROKER", kafka.plain()), ("KAFKA_TOPIC", topic)];
         // One of an earlier run would write to another topic.
-        run("collectd", "down", &[]);
-        run("collectd", "up", &settings)
+        run("collectd", "down", &[], &[]);
+        run("collectd", "up", &[], &settings)
             .then(|| Self(UnixStream::connect(&env("collectd")["socket"]).unwrap()))
     }
 
@@ -196,6 +149,6 @@ impl Collectd {
     }
 
     pub fn stop(self) {
-        assert!(run("collectd", "down", &[]));
+        assert!(run("collectd", "down", &[], &[]));
     }
 }
