@@ -5,6 +5,7 @@
 //! instead, and the guard's waits are made short under `limits.override`, as an operator could.
 //! Tests wait for states, never for times.
 
+mod accounts;
 mod files;
 mod program;
 
@@ -31,8 +32,9 @@ use program::Running;
 /// The one pool of every site.
 pub(crate) const POOL: &str = "workers";
 
-/// How long anything is waited for. Whole courses take seconds; a loaded machine gets more.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How long anything is waited for. Whole courses take seconds; a machine that builds and runs
+/// other tests meanwhile gets more.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(240);
 
 /// How often a state is looked at.
 const LOOK: Duration = Duration::from_millis(20);
@@ -228,7 +230,7 @@ impl Site {
     }
 
     /// Looks until there is something, and fails with what is known when that takes too long.
-    pub(crate) fn wait<T>(&self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+    pub(crate) fn wait<T>(&self, what: &str, look: impl FnMut(&Self) -> Option<T>) -> T {
         self.wait_each(LOOK, what, look)
     }
 
@@ -237,7 +239,7 @@ impl Site {
         &self,
         often: Duration,
         what: &str,
-        look: impl Fn(&Self) -> Option<T>,
+        mut look: impl FnMut(&Self) -> Option<T>,
     ) -> T {
         let clock = RealClock::new();
         let began = clock.now().mono;
@@ -284,6 +286,13 @@ impl Site {
         let broken = self.standin.world(|world| at_the_end(world, &bounds));
         let broken: Vec<_> = broken.iter().map(ToString::to_string).collect();
         assert!(broken.is_empty(), "{}", broken.join("\n"));
+    }
+
+    /// What the journal and the ledger do not agree on, once everything is over.
+    pub(crate) fn unaccounted(&self) -> Vec<String> {
+        let records = self.records();
+        self.standin
+            .world(|world| accounts::unaccounted(&records, &world.ledger))
     }
 
     fn bounds(&self) -> Bounds {
