@@ -35,6 +35,8 @@ pub struct Cluster {
     slots: hashbrown::HashMap<NodeName, NodeSlot, FixedState>,
     members: Vec<Option<Member>>,
     pool_members: Vec<Vec<NodeSlot>>,
+    /// By pool slot: how often a member has come or gone.
+    pool_changes: Vec<u64>,
     vms: BTreeMap<VmId, (NodeSlot, Server)>,
     /// VMs that the journal knows as ours, until the first listing that is believed.
     expected: BTreeSet<VmId>,
@@ -92,6 +94,7 @@ impl Cluster {
         Self {
             name: settings.cluster.clone(),
             pool_members: vec![Vec::new(); pools.len()],
+            pool_changes: vec![0; pools.len()],
             pools,
             slots: hashbrown::HashMap::with_hasher(FixedState::default()),
             members: Vec::new(),
@@ -180,6 +183,14 @@ impl Cluster {
         self.pool_members
             .get(usize::from(pool.0))
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// A number that is another one after a member of the pool has come or gone.
+    pub(crate) fn changes_of(&self, pool: PoolSlot) -> u64 {
+        self.pool_changes
+            .get(usize::from(pool.0))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// The members of a pool, in slot order.

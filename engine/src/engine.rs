@@ -28,6 +28,8 @@ mod braking;
 mod inputs;
 mod telling;
 
+use inputs::Touched;
+
 /// How often everything that depends on the passing of time is looked at.
 ///
 /// A second: holds, cooldowns and deadlines are minutes, and a pause must bite within a second.
@@ -144,13 +146,17 @@ pub struct Engine {
     pub(crate) owed: Option<(String, Proposal)>,
     pub(crate) quiet: std::collections::BTreeMap<PoolName, Monotonic>,
     kept: std::collections::BTreeMap<NodeName, NodeSlot>,
+    /// By pool slot.
+    pools: Vec<(PoolName, Arc<PoolSettings>)>,
     now: Now,
     watch: Watch,
     version: String,
     next_tick: Monotonic,
     replan: bool,
     flowed: Option<Now>,
-    touched: Vec<NodeSlot>,
+    /// Whether a sample of the record at hand went to a window.
+    pub(crate) pushed: bool,
+    touched: Touched,
     touched_pools: Vec<bool>,
     changes: Vec<Change>,
 }
@@ -182,6 +188,9 @@ impl Engine {
             state.apply(&record);
         }
         let pools: Vec<_> = settings.pools.keys().cloned().collect();
+        let by_slot = settings.pools.iter();
+        let by_slot = by_slot.map(|(name, pool)| (name.clone(), Arc::new(pool.clone())));
+        let by_slot = by_slot.collect();
         let mut engine = Self {
             world: World {
                 cluster: Cluster::new(&settings),
@@ -204,13 +213,15 @@ impl Engine {
             owed: None,
             quiet: std::collections::BTreeMap::new(),
             kept: std::collections::BTreeMap::new(),
+            pools: by_slot,
             now,
             watch: Watch::never(),
             version: version.to_owned(),
             next_tick: now.mono,
             replan: false,
             flowed: None,
-            touched: Vec::new(),
+            pushed: false,
+            touched: Touched::default(),
             changes: Vec::new(),
             state,
         };
@@ -256,7 +267,9 @@ impl Engine {
         } else if self.rules.wake_at().is_some_and(|at| at <= now.mono) {
             let sight = self.world.sight(now);
             self.rules.timers(sight, &self.watch);
-            self.decide(now);
+            if self.replan || !self.rules.is_quiet() {
+                self.decide(now);
+            }
         } else if self.replan {
             self.decide(now);
         }
@@ -375,8 +388,7 @@ impl Engine {
         u16::try_from(self.world.settings.pools.len()).unwrap_or(u16::MAX)
     }
 
-    pub(crate) fn pool_of(&self, slot: PoolSlot) -> Option<(PoolName, PoolSettings)> {
-        let name = self.world.cluster.pool_name(slot)?;
-        Some((name.clone(), self.world.settings.pools.get(name)?.clone()))
+    pub(crate) fn pool_of(&self, slot: PoolSlot) -> Option<(PoolName, Arc<PoolSettings>)> {
+        self.pools.get(usize::from(slot.0)).cloned()
     }
 }

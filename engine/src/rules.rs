@@ -8,18 +8,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::FixedState;
+
 use crate::cluster::PoolSlot;
 use crate::decision::Proposal;
 use crate::names::PoolName;
 use crate::policy::{PolicyError, PolicySet, PoolFacts, RuleKind, Signal, Subject, Verdict};
-use crate::signals::{NodeReader, Sight};
+use crate::signals::{Memo, MemoReader, NodeReader, Sight};
 use crate::time::Monotonic;
 use crate::window::NodeSlot;
 use asked::Asked;
+use sums::Sums;
 
 mod asked;
 mod bodies;
 mod pools;
+mod sums;
 mod timers;
 
 pub use bodies::Deadline;
@@ -36,6 +40,8 @@ const BODY_AGAIN: Duration = Duration::from_secs(60);
 struct Standing {
     proposals: Vec<Proposal>,
     ran: Monotonic,
+    /// The size that a pool's body was told.
+    size: Option<u32>,
 }
 
 /// The rules and how far each has come.
@@ -45,8 +51,9 @@ pub(crate) struct Rules {
     /// By pool slot: the places of its rules in the set.
     node_rules: Vec<Vec<usize>>,
     pool_rules: Vec<Vec<usize>>,
-    /// By rule and node or pool slot: when the condition began to hold; 0 while it does not.
-    since: Vec<Vec<u64>>,
+    /// By rule: the node or pool slots for which the condition holds, and since when. Few in a
+    /// healthy fleet, and only looked up.
+    since: Vec<Holds>,
     nodes: BTreeMap<(NodeSlot, usize), Standing>,
     pools: BTreeMap<(PoolSlot, usize), Standing>,
     asked: Vec<Asked>,
@@ -54,6 +61,8 @@ pub(crate) struct Rules {
     timers: BTreeMap<u64, Vec<NodeSlot>>,
     silences: Vec<Duration>,
     pool_looked: Vec<Option<Monotonic>>,
+    sums: Sums,
+    memo: Memo,
     failures: Vec<PolicyError>,
     bodies: u64,
 }
@@ -87,7 +96,7 @@ impl Rules {
         Self {
             node_rules: of_pool(healed),
             pool_rules: of_pool(scaled),
-            since: vec![Vec::new(); policies.rules().len()],
+            since: vec![Holds::default(); policies.rules().len()],
             nodes: BTreeMap::new(),
             pools: BTreeMap::new(),
             asked: Vec::new(),
@@ -95,6 +104,8 @@ impl Rules {
             timers: BTreeMap::new(),
             silences,
             pool_looked: vec![None; pools.len()],
+            sums: Sums::new(pools.len()),
+            memo: Memo::default(),
             failures: Vec::new(),
             bodies: 0,
             policies,
@@ -132,8 +143,8 @@ impl Rules {
 
     /// For how long a rule's condition has held for a node or pool.
     pub(crate) fn held_for(&self, rule: usize, place: usize, now: Monotonic) -> Option<Duration> {
-        let since = *self.since.get(rule)?.get(place)?;
-        (since > 0).then(|| now.since(Monotonic(since)))
+        let since = *self.since.get(rule)?.get(&key(place))?;
+        Some(now.since(since))
     }
 
     /// How often a body was entered.
@@ -158,9 +169,7 @@ impl Rules {
     /// The name of this slot is gone.
     pub(crate) fn left(&mut self, slot: NodeSlot) {
         for since in &mut self.since {
-            if let Some(since) = since.get_mut(slot.0 as usize) {
-                *since = 0;
-            }
+            since.remove(&slot.0);
         }
         self.nodes.retain(|(other, _), _| *other != slot);
     }
@@ -190,7 +199,12 @@ impl Rules {
         };
         let Some(pool) = member.pool else { return };
         let policies = Arc::clone(&self.policies);
-        let mut reader = NodeReader { sight, slot };
+        let mut memo = std::mem::take(&mut self.memo);
+        memo.begin();
+        let mut reader = MemoReader {
+            reader: NodeReader { sight, slot },
+            memo: &mut memo,
+        };
         let count = self.node_rules.get(usize::from(pool.0)).map_or(0, Vec::len);
         for index in 0..count {
             let place = self
@@ -237,11 +251,21 @@ impl Rules {
                             Standing {
                                 proposals,
                                 ran: sight.now.mono,
+                                size: None,
                             },
                         );
                     }
                 }
             }
+        }
+        self.memo = memo;
+    }
+
+    /// A record changed the windows of a node.
+    pub(crate) fn changed(&mut self, sight: Sight<'_>, slot: NodeSlot) {
+        if let Some(pool) = sight.cluster.member(slot).and_then(|member| member.pool) {
+            let members = sight.cluster.in_pool(pool).len();
+            self.sums.changed(pool, slot, members);
         }
     }
 
@@ -261,9 +285,7 @@ impl Rules {
 
     /// Everything that holds has to hold anew: after blindness no timer goes on from before.
     pub(crate) fn restart_holds(&mut self) {
-        for since in &mut self.since {
-            since.fill(0);
-        }
+        self.since.iter_mut().for_each(Holds::clear);
         self.nodes.clear();
         self.pools.clear();
     }
@@ -273,7 +295,7 @@ impl Rules {
         let places = self.of_nodes(pool).to_vec();
         for place in &places {
             if let Some(since) = self.since.get_mut(*place) {
-                since.fill(0);
+                since.clear();
             }
         }
         self.nodes.retain(|(_, place), _| !places.contains(place));
@@ -290,31 +312,30 @@ impl Rules {
         let Some(since) = self.since.get_mut(rule) else {
             return Held::No;
         };
-        if since.len() <= place {
-            if !holds {
-                return Held::No;
-            }
-            since.resize(place + 1, 0);
-        }
-        let Some(since) = since.get_mut(place) else {
-            return Held::No;
-        };
+        let place = key(place);
         if !holds {
-            *since = 0;
+            if !since.is_empty() {
+                since.remove(&place);
+            }
             return Held::No;
         }
-        let begins = *since == 0;
-        if begins {
-            *since = now.0.max(1);
-        }
-        if now.since(Monotonic(*since)) >= hold {
+        let begins = !since.contains_key(&place);
+        let since = *since.entry(place).or_insert(now);
+        if now.since(since) >= hold {
             Held::Yes
         } else if begins {
-            Held::Begins(Monotonic(*since).plus(hold).0)
+            Held::Begins(since.plus(hold).0)
         } else {
             Held::NotYet
         }
     }
+}
+
+/// By node or pool slot: since when a condition holds.
+type Holds = hashbrown::HashMap<u32, Monotonic, FixedState>;
+
+fn key(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,14 +9,15 @@ use crate::time::{Now, Timestamp};
 use crate::window::{NodeSlot, Pushed, Sample};
 
 impl Engine {
-    /// Takes in one record: every record is also a heartbeat.
+    /// Takes in one record: every record is also a heartbeat. Says whether a window may have changed.
     pub(crate) fn take_record(
         &mut self,
         now: Now,
         slot: NodeSlot,
         record: RecordRef<'_>,
         refill: bool,
-    ) {
+    ) -> bool {
+        self.pushed = false;
         let time = record.time();
         let interval = record.interval();
         self.world.windows.heard(slot, time, now.wall);
@@ -32,6 +33,7 @@ impl Engine {
                 self.take_part(now, slot, &sample, time, interval, refill);
             }
         }
+        self.pushed
     }
 
     /// Takes in a part, and what it makes whole.
@@ -77,6 +79,7 @@ impl Engine {
         let Some(metric) = windows.metric_slot(metric) else {
             return;
         };
+        self.pushed = true;
         let pushed = if refill {
             windows.refill(slot, metric, sample, now.wall)
         } else {

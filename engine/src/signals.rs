@@ -220,6 +220,62 @@ impl SignalReader for NodeReader<'_> {
             }
         }
     }
+
+    fn value(&mut self, index: u32, signal: &Signal) -> Option<f64> {
+        match signal {
+            Signal::Window {
+                metric,
+                stat,
+                window,
+                ..
+            } => self
+                .sight
+                .windows
+                .value(self.slot, *metric, *stat, *window, self.sight.now.wall),
+            _ => self.read(index, signal).value,
+        }
+    }
+}
+
+/// Readings that are made once for all the rules that look at a node in one moment.
+#[derive(Debug, Default)]
+pub(crate) struct Memo {
+    /// Which moment it is.
+    moment: u64,
+    /// By signal: the moment it was read in, and the value.
+    values: Vec<(u64, Option<f64>)>,
+}
+
+impl Memo {
+    /// Another moment, or another node.
+    pub(crate) fn begin(&mut self) {
+        self.moment += 1;
+    }
+}
+
+/// Reads for one node, each signal once.
+pub(crate) struct MemoReader<'a> {
+    pub(crate) reader: NodeReader<'a>,
+    pub(crate) memo: &'a mut Memo,
+}
+
+impl SignalReader for MemoReader<'_> {
+    fn read(&mut self, index: u32, signal: &Signal) -> Reading {
+        self.reader.read(index, signal)
+    }
+
+    fn value(&mut self, index: u32, signal: &Signal) -> Option<f64> {
+        let Memo { moment, values } = self.memo;
+        let place = index as usize;
+        if values.len() <= place {
+            values.resize(place + 1, (0, None));
+        }
+        let kept = values.get_mut(place)?;
+        if kept.0 != *moment {
+            *kept = (*moment, self.reader.value(index, signal));
+        }
+        kept.1
+    }
 }
 
 impl SignalReader for PoolReader<'_> {

@@ -47,6 +47,7 @@ use series::Metric;
 
 mod columns;
 mod coverage;
+mod exact;
 mod plan;
 mod series;
 mod slab;
@@ -56,6 +57,7 @@ mod stat;
 mod tests;
 
 pub use coverage::MAX_INTERVAL;
+pub(crate) use exact::ExactSum;
 pub use plan::{FUTURE_BOUND, MAX_WINDOW};
 pub use snapshot::SnapshotError;
 
@@ -316,6 +318,24 @@ impl Windows {
             .unwrap_or_default()
     }
 
+    /// The value of [`Windows::read`] without its coverage, which costs as much again.
+    pub(crate) fn value(
+        &self,
+        slot: NodeSlot,
+        metric: MetricSlot,
+        stat: Stat,
+        window: Duration,
+        now: Timestamp,
+    ) -> Option<f64> {
+        let (metric, window) = self.window(metric, window)?;
+        metric.value(slot.0 as usize, stat, window, now)
+    }
+
+    /// Which pane of a metric runs at `now`. In one pane a reading changes only with a sample.
+    pub(crate) fn pane(&self, metric: MetricSlot, now: Timestamp) -> Option<i64> {
+        Some(self.metrics.get(usize::from(metric.0))?.running(now))
+    }
+
     /// Reads `stat` over the windows of a pool's nodes; the module says how they are put
     /// together.
     pub fn read_pool(
@@ -336,14 +356,17 @@ impl Windows {
         };
         let mut coverage = 0.0;
         let mut values = Vec::with_capacity(slots.len());
+        let mut exact = ExactSum::default();
         for slot in slots {
             let reading = metric.read(slot.0 as usize, of_node, window, now);
             let reading = reading.unwrap_or_default();
             coverage += reading.coverage;
             values.extend(reading.value);
+            reading.value.into_iter().for_each(|value| exact.add(value));
         }
         let members = slots.len().max(1) as f64;
         let count = values.len() as f64;
+        let sum = exact.sum().unwrap_or_else(|| values.iter().sum());
         let value = match stat {
             Stat::P95 => {
                 let mut samples = Vec::new();
@@ -354,10 +377,10 @@ impl Windows {
             }
             Stat::Max => values.into_iter().reduce(f64::max),
             Stat::Min => values.into_iter().reduce(f64::min),
-            Stat::Count => Some(values.iter().sum()),
-            Stat::Coverage => Some(coverage / members),
+            Stat::Count => Some(sum),
+            Stat::Coverage => Some(sum / members),
             Stat::Mean | Stat::StdDev | Stat::Ewma | Stat::Slope | Stat::Rate | Stat::Last => {
-                (!values.is_empty()).then(|| values.iter().sum::<f64>() / count)
+                (!values.is_empty()).then(|| sum / count)
             }
         };
         Reading {

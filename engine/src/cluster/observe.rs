@@ -291,6 +291,11 @@ impl Cluster {
         if before == pool {
             return;
         }
+        for changed in before.into_iter().chain(pool) {
+            if let Some(changes) = self.pool_changes.get_mut(usize::from(changed.0)) {
+                *changes += 1;
+            }
+        }
         if let Some(slots) = before.and_then(|pool| self.pool_members.get_mut(usize::from(pool.0)))
         {
             slots.retain(|other| *other != slot);

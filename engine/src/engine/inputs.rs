@@ -9,6 +9,40 @@ use crate::journal::Record;
 use crate::notice::NoticeKind;
 use crate::policy::PolicySet;
 use crate::time::Now;
+use crate::window::NodeSlot;
+
+/// Nodes that a record of the batch at hand came of, each once, in the order of the first.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    slots: Vec<NodeSlot>,
+    /// By node slot, 64 in a word.
+    marks: Vec<u64>,
+}
+
+impl Touched {
+    fn insert(&mut self, slot: NodeSlot) {
+        let (word, bit) = (slot.0 as usize / 64, 1 << (slot.0 % 64));
+        if self.marks.len() <= word {
+            self.marks.resize(word + 1, 0);
+        }
+        if let Some(marks) = self.marks.get_mut(word)
+            && *marks & bit == 0
+        {
+            *marks |= bit;
+            self.slots.push(slot);
+        }
+    }
+
+    fn drain(&mut self) -> impl Iterator<Item = NodeSlot> + use<'_> {
+        let Self { slots, marks } = self;
+        slots.drain(..).inspect(|slot| {
+            // All marks of a word are of slots that are drained as well.
+            if let Some(marks) = marks.get_mut(slot.0 as usize / 64) {
+                *marks = 0;
+            }
+        })
+    }
+}
 
 impl Engine {
     pub(super) fn batch(&mut self, now: Now, batch: &Batch) {
@@ -19,23 +53,24 @@ impl Engine {
                 self.counters.unknown += 1;
                 continue;
             };
-            self.take_record(now, slot, record, batch.refill);
-            if batch.refill {
-                continue;
+            if self.take_record(now, slot, record, batch.refill) {
+                self.rules.changed(self.world.sight(now), slot);
             }
-            self.touched.push(slot);
+            if !batch.refill {
+                self.touched.insert(slot);
+            }
         }
         if batch.refill {
             return;
         }
-        let touched = std::mem::take(&mut self.touched);
-        for slot in &touched {
+        let mut touched = std::mem::take(&mut self.touched);
+        for slot in touched.drain() {
             let sight = self.world.sight(now);
-            self.rules.record(sight, *slot, &self.watch);
+            self.rules.record(sight, slot, &self.watch);
             let pool = self
                 .world
                 .cluster
-                .member(*slot)
+                .member(slot)
                 .and_then(|member| member.pool);
             if let Some(pool) = pool
                 && let Some(flag) = self.touched_pools.get_mut(usize::from(pool.0))
@@ -44,7 +79,6 @@ impl Engine {
             }
         }
         self.touched = touched;
-        self.touched.clear();
         self.look_at_touched_pools(now);
         self.replan |= !self.rules.is_quiet();
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 mod brakes;
-mod ill;
+pub(crate) mod ill;
 mod witnesses;
 
 use crate::decision::{Reason, Rung};

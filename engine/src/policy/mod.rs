@@ -85,6 +85,11 @@ pub enum Signal {
 pub trait SignalReader {
     /// The signal's value now. `index` is its place in [`PolicySet::signals`].
     fn read(&mut self, index: u32, signal: &Signal) -> Reading;
+
+    /// The value alone, which is all that a verdict asks for and may be cheaper to tell.
+    fn value(&mut self, index: u32, signal: &Signal) -> Option<f64> {
+        self.read(index, signal).value
+    }
 }
 
 /// What a condition comes to. Missing data makes it unknown, which never acts.

@@ -215,7 +215,7 @@ impl<R: SignalReader> Run<'_, R> {
 
     fn signal(&mut self, index: u32) -> Option<f64> {
         let signal = self.signals.get(index as usize)?;
-        let reading = self.reader.read(index, signal);
-        reading.value.filter(|value| value.is_finite())
+        let value = self.reader.value(index, signal);
+        value.filter(|value| value.is_finite())
     }
 }

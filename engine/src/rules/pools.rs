@@ -3,18 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::sums::SumReader;
 use super::{Held, Rules, Standing, Watch, facts};
 use crate::cluster::PoolSlot;
 use crate::policy::{Subject, Verdict};
 use crate::signals::{PoolReader, Sight};
 use crate::time::Monotonic;
 
+/// A pool's body is entered again this long after the last time while its condition holds,
+/// however many batches come meanwhile. As often as the engine ticks.
+const BODY_OF_POOL_AGAIN: Duration = Duration::from_secs(1);
+
 impl Rules {
-    /// Whether a pool may be looked at again now: small pools at once, large ones so seldom
-    /// that reading the members of all pools takes a small share of the time (20 us a member,
+    /// Whether a pool may be looked at again now: at once, but large pools of which a rule reads
+    /// each member so seldom that doing so takes a small share of the time (20 us a member,
     /// and as many times more as there are pools that want the same). A tick looks at each
     /// whatever this says.
     pub(crate) fn pool_is_due(&self, pool: PoolSlot, members: usize, now: Monotonic) -> bool {
+        if !self.sums.is_dear(pool) {
+            return true;
+        }
         let pause = Duration::from_millis((members * self.pool_rules.len()) as u64 / 50);
         self.pool_looked
             .get(usize::from(pool.0))
@@ -34,22 +42,41 @@ impl Rules {
             .get(usize::from(pool.0))
             .cloned()
             .unwrap_or_default();
-        let mut reader = PoolReader { sight, pool };
+        let mut sums = std::mem::take(&mut self.sums);
         for place in places {
             let Some(rule) = policies.rules().get(place) else {
                 continue;
             };
+            let mut reader = SumReader {
+                reader: PoolReader { sight, pool },
+                sums: &mut sums,
+            };
             let holds = policies.verdict(place, &mut reader) == Verdict::True;
             let held = self.held(place, usize::from(pool.0), holds, sight.now.mono, rule.hold);
-            if held == Held::Yes {
-                let subject = Subject::Pool(facts(sight, pool));
-                let proposals = self.propose(place, &subject, &mut reader, watch);
-                let ran = sight.now.mono;
-                self.pools
-                    .insert((pool, place), Standing { proposals, ran });
-            } else {
+            if held != Held::Yes {
                 self.pools.remove(&(pool, place));
+            } else if self.runs_again(pool, place, sight) {
+                let facts = facts(sight, pool);
+                let size = Some(facts.size);
+                let subject = Subject::Pool(facts);
+                let proposals = self.propose(place, &subject, &mut reader, watch);
+                let standing = Standing {
+                    proposals,
+                    ran: sight.now.mono,
+                    size,
+                };
+                self.pools.insert((pool, place), standing);
             }
         }
+        self.sums = sums;
+    }
+
+    /// Whether the body of a rule that holds is entered: with the second, and at once when the
+    /// size is another, since that is what most bodies go by.
+    fn runs_again(&self, pool: PoolSlot, place: usize, sight: Sight<'_>) -> bool {
+        self.pools.get(&(pool, place)).is_none_or(|standing| {
+            sight.now.mono.since(standing.ran) >= BODY_OF_POOL_AGAIN
+                || standing.size != Some(sight.size(pool))
+        })
     }
 }

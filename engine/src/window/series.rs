@@ -144,6 +144,27 @@ impl Metric {
         Some(Reading { value, coverage })
     }
 
+    /// The value of [`Metric::read`] without its coverage.
+    pub(super) fn value(
+        &self,
+        node: usize,
+        stat: Stat,
+        window: usize,
+        now: Timestamp,
+    ) -> Option<f64> {
+        if stat == Stat::Coverage {
+            return self.read(node, stat, window, now)?.value;
+        }
+        let whole = self.view(node)?;
+        let window = self.spec.windows.get(window)?;
+        let end = self.running(now);
+        let from = whole.start(end - window.panes * self.spec.pane, window.panes);
+        let to = whole.at(end + self.spec.pane);
+        let times = whole.times.get(from..to).unwrap_or_default();
+        let values = whole.values.part(from..to);
+        stat::value(stat, times, values, self.spec.tick, &window.weights)
+    }
+
     /// Adds the values in window number `window` to `all`.
     pub(super) fn collect(&self, node: usize, window: usize, now: Timestamp, all: &mut Vec<f64>) {
         if let (Some(view), Some(window)) = (self.view(node), self.spec.windows.get(window)) {
@@ -156,7 +177,7 @@ impl Metric {
     }
 
     /// The first tick of the pane that runs at `now`.
-    fn running(&self, now: Timestamp) -> i64 {
+    pub(super) fn running(&self, now: Timestamp) -> i64 {
         if self.pane.holds(now) {
             return self.pane.tick;
         }

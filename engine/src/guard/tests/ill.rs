@@ -10,7 +10,7 @@ use crate::lab::{Lab, Plan, on_engine_stack, pool, vm};
 use crate::names::NodeName;
 
 /// Something that happens to a node, or to the world.
-fn happens(lab: &mut Lab, what: u8, node: usize) {
+pub(crate) fn happens(lab: &mut Lab, what: u8, node: usize) {
     let node = node % lab.nodes.len();
     let name = lab.nodes[node].name.clone();
     match what {

@@ -1,0 +1,232 @@
+//! A pool's windows by difference: what a node's record changes is taken out of the pool's sum
+//! and put in anew, so that nobody reads every member to judge a pool.
+//!
+//! What comes out is to the last bit what [`Windows::read_pool`](crate::window::Windows::read_pool)
+//! says, because both add whole numbers. A pane that begins, or a member that comes or goes,
+//! has the pool read as a whole once.
+
+use std::time::Duration;
+
+use crate::cluster::PoolSlot;
+use crate::policy::{Signal, SignalReader};
+use crate::signals::{PoolReader, Sight};
+use crate::window::{ExactSum, MetricSlot, NodeSlot, Reading, Stat};
+
+/// Changes of a pool that are kept for sums that are read seldom, before each of its members.
+/// More than its members are dearer to follow than the pool is to read.
+const CHANGES_KEPT: usize = 64;
+
+/// The sums of all pools.
+#[derive(Debug, Default)]
+pub(super) struct Sums {
+    pools: Vec<PoolSums>,
+    /// By signal and node slot: what the node has in its pool's sum; not a number if nothing.
+    shares: Vec<Vec<f64>>,
+}
+
+#[derive(Debug, Default)]
+struct PoolSums {
+    /// Nodes whose windows have changed, the newest last; one may be in it more than once.
+    changed: Vec<NodeSlot>,
+    /// Of the signals that were read, the few there are.
+    sums: Vec<Sum>,
+    /// Whether a signal was read that no sum is kept of.
+    dear: bool,
+}
+
+/// What a sum was made of. If any of it is another now, so is all of the sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Basis {
+    pane: i64,
+    members: u64,
+}
+
+#[derive(Debug)]
+struct Sum {
+    signal: u32,
+    basis: Option<Basis>,
+    /// How many of `changed` are in it.
+    followed: usize,
+    exact: ExactSum,
+}
+
+/// A signal over a window.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    metric: MetricSlot,
+    stat: Stat,
+    window: Duration,
+}
+
+impl Sums {
+    pub(super) fn new(pools: usize) -> Self {
+        Self {
+            pools: (0..pools).map(|_| PoolSums::default()).collect(),
+            shares: Vec::new(),
+        }
+    }
+
+    /// The windows of a node of the pool have changed.
+    pub(super) fn changed(&mut self, pool: PoolSlot, slot: NodeSlot, members: usize) {
+        let Some(of_pool) = self.pools.get_mut(usize::from(pool.0)) else {
+            return;
+        };
+        let kept = of_pool.changed.len();
+        let unread = of_pool.sums.iter().all(|sum| sum.followed < kept);
+        let known = unread && of_pool.changed.last() == Some(&slot);
+        if of_pool.sums.is_empty() || known {
+            return;
+        }
+        if kept >= members.max(CHANGES_KEPT) {
+            for sum in &mut of_pool.sums {
+                if sum.followed < kept {
+                    sum.basis = None;
+                }
+                sum.followed = 0;
+            }
+            of_pool.changed.clear();
+        }
+        of_pool.changed.push(slot);
+    }
+
+    /// Whether judging the pool means to look at all its members.
+    pub(super) fn is_dear(&self, pool: PoolSlot) -> bool {
+        self.pools
+            .get(usize::from(pool.0))
+            .is_some_and(|pool| pool.dear)
+    }
+
+    fn read(&mut self, sight: Sight<'_>, pool: PoolSlot, signal: u32, asked: Asked) -> Option<f64> {
+        let basis = Basis {
+            pane: sight.windows.pane(asked.metric, sight.now.wall)?,
+            members: sight.cluster.changes_of(pool),
+        };
+        let of_pool = self.pools.get_mut(usize::from(pool.0))?;
+        let at = match of_pool.sums.iter().position(|sum| sum.signal == signal) {
+            Some(at) => at,
+            None => {
+                of_pool.sums.push(Sum {
+                    signal,
+                    basis: None,
+                    followed: 0,
+                    exact: ExactSum::default(),
+                });
+                of_pool.sums.len() - 1
+            }
+        };
+        let sum = of_pool.sums.get_mut(at)?;
+        let place = signal as usize;
+        if self.shares.len() <= place {
+            self.shares.resize_with(place + 1, Vec::new);
+        }
+        let shares = self.shares.get_mut(place)?;
+        let share = |slot| share(sight, slot, asked);
+        if sum.basis == Some(basis) {
+            for slot in of_pool.changed.get(sum.followed..).unwrap_or_default() {
+                let Some(kept) = shares.get_mut(slot.0 as usize) else {
+                    continue;
+                };
+                let new = share(*slot);
+                let old = std::mem::replace(kept, new);
+                if !old.is_nan() {
+                    sum.exact.remove(old);
+                }
+                if !new.is_nan() {
+                    sum.exact.add(new);
+                }
+            }
+        } else {
+            sum.exact = ExactSum::default();
+            let members = sight.cluster.in_pool(pool);
+            // They are in order.
+            let slots = members.last().map_or(0, |last| last.0 as usize + 1);
+            if shares.len() < slots {
+                shares.resize(slots, f64::NAN);
+            }
+            for slot in members {
+                let new = share(*slot);
+                if !new.is_nan() {
+                    sum.exact.add(new);
+                }
+                if let Some(kept) = shares.get_mut(slot.0 as usize) {
+                    *kept = new;
+                }
+            }
+            sum.basis = Some(basis);
+        }
+        sum.followed = of_pool.changed.len();
+        let total = sum.exact.sum()?;
+        Some(match asked.stat {
+            Stat::Count => total,
+            Stat::Coverage => total / sight.cluster.in_pool(pool).len().max(1) as f64,
+            _ if sum.exact.count() == 0 => f64::NAN,
+            _ => total / f64::from(sum.exact.count()),
+        })
+    }
+}
+
+/// What a node adds to the sum; not a number if nothing.
+fn share(sight: Sight<'_>, slot: NodeSlot, asked: Asked) -> f64 {
+    let Asked {
+        metric,
+        stat,
+        window,
+    } = asked;
+    let value = sight
+        .windows
+        .value(slot, metric, stat, window, sight.now.wall);
+    value.unwrap_or(f64::NAN)
+}
+
+/// Reads a pool as [`PoolReader`] does, and its windows by difference.
+pub(super) struct SumReader<'a> {
+    pub(super) reader: PoolReader<'a>,
+    pub(super) sums: &'a mut Sums,
+}
+
+impl SignalReader for SumReader<'_> {
+    fn read(&mut self, index: u32, signal: &Signal) -> Reading {
+        self.reader.read(index, signal)
+    }
+
+    fn value(&mut self, index: u32, signal: &Signal) -> Option<f64> {
+        let PoolReader { sight, pool } = self.reader;
+        match signal {
+            Signal::Window {
+                metric,
+                stat:
+                    stat @ (Stat::Mean
+                    | Stat::StdDev
+                    | Stat::Ewma
+                    | Stat::Slope
+                    | Stat::Rate
+                    | Stat::Count
+                    | Stat::Last
+                    | Stat::Coverage),
+                window,
+                ..
+            } => {
+                let asked = Asked {
+                    metric: *metric,
+                    stat: *stat,
+                    window: *window,
+                };
+                match self.sums.read(sight, pool, index, asked) {
+                    Some(value) => (!value.is_nan()).then_some(value),
+                    // A value that is too large for a sum, or no such window.
+                    None => self.reader.read(index, signal).value,
+                }
+            }
+            Signal::Size => self.reader.read(index, signal).value,
+            _ => {
+                if let Some(of_pool) = self.sums.pools.get_mut(usize::from(pool.0)) {
+                    of_pool.dear = true;
+                }
+                self.reader.read(index, signal).value
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
