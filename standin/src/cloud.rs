@@ -29,6 +29,13 @@ pub struct Cloud {
     pub(crate) deleted: BTreeMap<String, Server>,
     /// Servers whose cell is down: lists leave them out, or show them as UNKNOWN.
     pub down_cells: BTreeSet<String>,
+    /// Ports that were made by themselves, by id. Those that Nova makes for a server go with it
+    /// and are not told apart from it.
+    pub ports: BTreeMap<String, Port>,
+    /// Floating addresses, by id.
+    pub floating_ips: BTreeMap<String, FloatingIp>,
+    /// Server groups, by id.
+    pub(crate) groups: BTreeMap<String, ServerGroup>,
     /// Keystone's tokens.
     pub(crate) tokens: BTreeMap<String, Token>,
     /// False once the application credential was deleted.
@@ -37,7 +44,83 @@ pub struct Cloud {
     pub(crate) user_id: String,
     pub(crate) admin_id: String,
     pub(crate) catalog_ids: Vec<String>,
+    /// The security group of ports that name none.
+    pub(crate) default_group: String,
+    /// The other security groups: name and id.
+    pub(crate) group_ids: BTreeMap<String, String>,
+    pub(crate) subnet_id: String,
+    pub(crate) router_id: String,
     created: u32,
+}
+
+/// A port that was made before its server.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// Its network.
+    pub network: String,
+    /// Its security groups, by id.
+    pub security_groups: Vec<String>,
+    /// The server that it is attached to.
+    pub device: Option<String>,
+    pub(crate) number: u32,
+    pub(crate) created: Timestamp,
+    pub(crate) updated: Timestamp,
+    pub(crate) revision: u32,
+}
+
+impl Port {
+    /// Its address.
+    pub fn address(&self) -> String {
+        fixed_address(self.number)
+    }
+
+    pub(crate) fn mac(&self) -> String {
+        mac(self.number)
+    }
+}
+
+/// An address under which a port is reached from outside.
+#[derive(Debug, Clone)]
+pub struct FloatingIp {
+    /// Its id.
+    pub id: String,
+    /// Its description.
+    pub description: String,
+    /// The network that it is of.
+    pub network: String,
+    /// The port that it leads to.
+    pub port: Option<String>,
+    pub(crate) number: u32,
+    pub(crate) created: Timestamp,
+}
+
+impl FloatingIp {
+    /// The address.
+    pub fn address(&self) -> String {
+        format!("203.0.113.{}", self.number % 240 + 10)
+    }
+}
+
+/// A server group.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerGroup {
+    pub(crate) name: String,
+    pub(crate) policy: String,
+    pub(crate) members: Vec<String>,
+}
+
+fn fixed_address(number: u32) -> String {
+    format!("10.20.{}.{}", number / 250, number % 250 + 2)
+}
+
+pub(crate) fn mac(number: u32) -> String {
+    format!("fa:16:3e:00:{:02x}:{:02x}", number >> 8 & 255, number & 255)
 }
 
 /// A token of Keystone's.
@@ -137,7 +220,11 @@ pub struct Server {
     pub key_name: Option<String>,
     /// Its zone.
     pub zone: String,
-    /// Its number: address and host follow from it.
+    /// The ports that it was made with, by id.
+    pub ports: Vec<String>,
+    /// The address of the first of them.
+    pub(crate) port_address: Option<String>,
+    /// Its number: its host follows from it, and its address if it has no port.
     pub(crate) number: u32,
     /// Why it is in ERROR.
     pub fault: Option<ServerFault>,
@@ -209,7 +296,10 @@ impl Server {
 
     /// Its address on the network.
     pub fn address(&self) -> String {
-        format!("10.20.{}.{}", self.number / 250, self.number % 250 + 2)
+        match &self.port_address {
+            Some(address) => address.clone(),
+            None => fixed_address(self.number),
+        }
     }
 }
 
@@ -242,19 +332,36 @@ impl VmState {
 }
 
 impl Cloud {
-    pub(crate) fn new(ids: &mut Ids) -> Self {
+    pub(crate) fn new(ids: &mut Ids, groups: &[String]) -> Self {
         Self {
             servers: BTreeMap::new(),
             deleted: BTreeMap::new(),
             down_cells: BTreeSet::new(),
+            ports: BTreeMap::new(),
+            floating_ips: BTreeMap::new(),
+            groups: BTreeMap::new(),
             tokens: BTreeMap::new(),
             application_credential_alive: true,
             project_id: ids.hex(),
             user_id: ids.hex(),
             admin_id: ids.hex(),
-            catalog_ids: (0..6).map(|_| ids.hex()).collect(),
+            catalog_ids: (0..11).map(|_| ids.hex()).collect(),
+            default_group: ids.uuid(),
+            group_ids: groups
+                .iter()
+                .map(|name| (name.clone(), ids.uuid()))
+                .collect(),
+            subnet_id: ids.uuid(),
+            router_id: ids.uuid(),
             created: 0,
         }
+    }
+
+    /// A number for an address that nobody else has.
+    pub(crate) fn next_number(&mut self) -> u32 {
+        let number = self.created;
+        self.created += 1;
+        number
     }
 
     /// The server of that name, if there is just one.
@@ -277,14 +384,29 @@ pub(crate) struct Wanted {
     pub(crate) security_groups: Vec<String>,
     pub(crate) key_name: Option<String>,
     pub(crate) zone: Option<String>,
+    pub(crate) ports: Vec<String>,
+    pub(crate) group: Option<String>,
 }
 
 impl World {
     /// Makes a server; gives its id.
     pub(crate) fn create_server(&mut self, wanted: Wanted, outcome: Outcome) -> String {
         let id = self.ids.uuid();
-        let number = self.cloud.created;
-        self.cloud.created += 1;
+        let number = self.cloud.next_number();
+        for port in &wanted.ports {
+            if let Some(port) = self.cloud.ports.get_mut(port) {
+                port.device = Some(id.clone());
+                port.updated = self.now;
+                port.revision += 2;
+            }
+        }
+        let port_address = wanted
+            .ports
+            .first()
+            .and_then(|id| Some(self.cloud.ports.get(id)?.address()));
+        if let Some(group) = wanted.group.and_then(|id| self.cloud.groups.get_mut(&id)) {
+            group.members.push(id.clone());
+        }
         let zones = &self.options.zones;
         let turn = number as usize % zones.len().max(1);
         let zone = wanted
@@ -308,6 +430,8 @@ impl World {
             security_groups: wanted.security_groups,
             key_name: wanted.key_name,
             zone,
+            ports: wanted.ports,
+            port_address,
             number,
             fault: None,
             locked: false,
@@ -409,6 +533,17 @@ impl World {
     /// Takes a server away at once, as when its deletion ends or its host burns.
     pub fn remove_server(&mut self, id: &str) {
         if let Some(mut server) = self.cloud.servers.remove(id) {
+            // A port that was made before its server outlives it.
+            for port in self.cloud.ports.values_mut() {
+                if port.device.as_deref() == Some(id) {
+                    port.device = None;
+                    port.updated = self.now;
+                    port.revision += 1;
+                }
+            }
+            for group in self.cloud.groups.values_mut() {
+                group.members.retain(|member| member != id);
+            }
             server.terminated = Some(self.now);
             server.updated = self.now;
             server.task = None;

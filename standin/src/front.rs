@@ -22,7 +22,7 @@ use crate::http::{Answer, Api, Broken, Content, OutBody, Request, whole};
 use crate::kube::watch::WatchRequest;
 use crate::ledger::{Effect, Entry, operation_in};
 use crate::world::World;
-use crate::{Sink, keystone, kube, nova};
+use crate::{Sink, keystone, kube, neutron, nova};
 
 /// Watch lines that may wait for a slow reader.
 const WATCH_QUEUE: usize = 64;
@@ -256,7 +256,7 @@ impl Front {
 
     /// Puts an answer on the wire.
     fn send(self: &Arc<Self>, answer: Answer, shape: Option<Fault>) -> Reply {
-        let (content_type, body) = match answer.content {
+        let (usual_type, body) = match answer.content {
             Content::Empty => (None, whole(Bytes::new())),
             Content::Json(value) => (
                 Some("application/json"),
@@ -272,7 +272,7 @@ impl Front {
         *response.status_mut() =
             StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let headers = response.headers_mut();
-        if let Some(content_type) = content_type {
+        if let Some(content_type) = answer.content_type.or(usual_type) {
             headers.insert(
                 "content-type",
                 hyper::header::HeaderValue::from_static(content_type),
@@ -352,10 +352,15 @@ fn carry_out(
         }
         Api::OpenStack => {
             let id = format!("req-{}", world.ids.uuid());
-            if request.path.starts_with("/compute") {
+            if matches!(request.path.as_str(), "/compute" | "/compute/") {
+                // Its list of versions stands before what gives ids.
+                nova::handle(world, request)
+            } else if request.path.starts_with("/compute") {
                 nova::handle(world, request)
                     .with_header("x-compute-request-id", id.clone())
                     .with_header("x-openstack-request-id", id)
+            } else if request.path.starts_with("/network") {
+                neutron::handle(world, request).with_header("x-openstack-request-id", id)
             } else {
                 keystone::handle(world, request).with_header("x-openstack-request-id", id)
             }
@@ -400,8 +405,16 @@ fn arrival(world: &World, request: &Request, met: Option<&Met>) -> Entry {
         server.map(Server::is_ours),
         server.and_then(Server::operation),
     );
+    // A port, or an address, by the operation in its description.
+    let network = request.path.rsplit('/').next().and_then(|id| {
+        let port = world.cloud.ports.get(id).map(|port| &port.description);
+        let address = world.cloud.floating_ips.get(id);
+        port.or(address.map(|address| &address.description))
+    });
     entry.ours = ours;
-    entry.operation = operation_in(&text).or(operation);
+    entry.operation = operation_in(&text)
+        .or(operation)
+        .or(network.and_then(|text| operation_in(text)));
     entry
 }
 

@@ -92,6 +92,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) content: Content,
+    /// Its type, if it is not the usual one of its form.
+    pub(crate) content_type: Option<&'static str>,
     /// Whether the request changed something: for the ledger.
     pub(crate) effect: bool,
 }
@@ -103,6 +105,7 @@ impl Answer {
             status,
             headers: Vec::new(),
             content: Content::Json(value),
+            content_type: None,
             effect: false,
         }
     }
@@ -121,6 +124,7 @@ impl Answer {
             status,
             headers: Vec::new(),
             content: Content::Empty,
+            content_type: None,
             effect: false,
         }
     }
@@ -129,6 +133,13 @@ impl Answer {
     #[must_use]
     pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The same with another type of content than its form has.
+    #[must_use]
+    pub(crate) fn with_type(mut self, content_type: &'static str) -> Self {
+        self.content_type = Some(content_type);
         self
     }
 

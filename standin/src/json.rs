@@ -69,6 +69,28 @@ pub(crate) fn array<'a>(value: &'a mut Value, path: &str) -> &'a mut Vec<Value> 
     }
 }
 
+/// A value as Python writes it: Nova repeats what it refuses in its own words.
+pub(crate) fn repr(value: &Value) -> String {
+    match value {
+        Value::Null => "None".to_owned(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => format!("'{text}'"),
+        Value::Array(rows) => {
+            let rows: Vec<String> = rows.iter().map(repr).collect();
+            format!("[{}]", rows.join(", "))
+        }
+        Value::Object(map) => {
+            let pairs: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("'{key}': {}", repr(value)))
+                .collect();
+            format!("{{{}}}", pairs.join(", "))
+        }
+    }
+}
+
 /// A key of a JSON pointer as it stands in the document.
 pub(crate) fn unescape(key: &str) -> String {
     key.replace("~1", "/").replace("~0", "~")
@@ -78,6 +100,12 @@ pub(crate) fn unescape(key: &str) -> String {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn values_are_repeated_as_python_does() {
+        let value = json!({"a": ["b", 1, true, null], "c": {}});
+        assert_eq!(repr(&value), "{'a': ['b', 1, True, None], 'c': {}}");
+    }
 
     #[test]
     fn paths_are_made_read_and_taken_away() {

@@ -12,6 +12,9 @@ use crate::world::{World, micros};
 /// The text of each refused login and each token that is not accepted: it never says why.
 const REFUSED: &str = "The request you have made requires authentication.";
 
+/// The text of a body that is no JSON.
+const MALFORMED: &str = "Expecting to find valid JSON in request body. The server could not comply with the request since it is either malformed or otherwise incorrect. The client is assumed to be in error.";
+
 /// Answers a request to Keystone.
 pub(crate) fn handle(world: &mut World, request: &Request) -> Answer {
     let path = request.path.trim_end_matches('/');
@@ -86,7 +89,7 @@ struct Identity {
 
 fn log_in(world: &mut World, request: &Request) -> Answer {
     let Some(body) = request.json() else {
-        return error(400, "Bad Request", "Malformed json in request body");
+        return error(400, "Bad Request", MALFORMED);
     };
     if body.pointer("/auth/identity").is_none() {
         return error(400, "Bad Request", "'identity' is a required property");
@@ -288,6 +291,9 @@ fn catalog(world: &World, request: &Request) -> Value {
     };
     let identity = format!("{}/v3", request.base);
     let compute = format!("{}/compute/v2.1", request.base);
+    let network = format!("{}/network", request.base);
+    let image = format!("{}/image", request.base);
+    let placement = format!("{}/placement", request.base);
     json!([
         {
             "endpoints": [
@@ -303,6 +309,28 @@ fn catalog(world: &World, request: &Request) -> Value {
                 endpoint(4, "internal", compute),
             ],
             "id": "9b713a32cb504af18e24106e9c009ee5", "type": "compute", "name": "nova",
+        },
+        {
+            "endpoints": [
+                endpoint(5, "public", network.clone()),
+                endpoint(6, "internal", network),
+            ],
+            "id": "1a2f9c0be7e84d0b8f21c1d4f7a9e3c5", "type": "network", "name": "neutron",
+        },
+        // Nobody answers at these two: Rhizome asks nothing of them.
+        {
+            "endpoints": [
+                endpoint(7, "public", image.clone()),
+                endpoint(8, "internal", image),
+            ],
+            "id": "3c4d5e6f708192a3b4c5d6e7f8091a2b", "type": "image", "name": "glance",
+        },
+        {
+            "endpoints": [
+                endpoint(9, "public", placement.clone()),
+                endpoint(10, "internal", placement),
+            ],
+            "id": "4d5e6f708192a3b4c5d6e7f8091a2b3c", "type": "placement", "name": "placement",
         },
     ])
 }

@@ -24,6 +24,7 @@ mod json;
 mod keystone;
 mod kube;
 mod ledger;
+mod neutron;
 mod nova;
 mod options;
 mod user_data;
@@ -38,7 +39,7 @@ use tokio::net::TcpListener;
 
 pub use agent::Load;
 pub use clock::{ManualClock, ScaledClock};
-pub use cloud::{Cloud, Server, ServerFault, Task, VmState};
+pub use cloud::{Cloud, FloatingIp, Port, Server, ServerFault, Task, VmState};
 pub use faults::{Fault, Faults, NO_VALID_HOST, Refusal, Rule, RuleId};
 pub use guest::{Cure, Guest, Guests, Illness, Phase};
 pub use http::Api;

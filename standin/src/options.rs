@@ -61,7 +61,8 @@ pub struct Flavor {
     pub disk_gib: u32,
 }
 
-/// How much a project may have at once (Nova's defaults: 10 servers, 20 cores, 50 GiB).
+/// How much a project may have at once (Nova's own defaults: 10 servers, 20 cores, 50 GiB; those
+/// here leave room for a demo).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quota {
     /// Servers, in every status.
@@ -70,6 +71,25 @@ pub struct Quota {
     pub cores: u32,
     /// Memory in MiB.
     pub ram_mib: u32,
+    /// Ports (Neutron's default: 500).
+    pub ports: u32,
+    /// Floating addresses (Neutron's default: 50).
+    pub floating_ips: u32,
+    /// Members of one server group (Nova's default: 10).
+    pub group_members: u32,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            instances: 50,
+            cores: 200,
+            ram_mib: 400_000,
+            ports: 500,
+            floating_ips: 50,
+            group_members: 10,
+        }
+    }
 }
 
 /// What the stand-ins are like.
@@ -85,6 +105,16 @@ pub struct Options {
     pub images: BTreeMap<String, String>,
     /// Networks: ids that a create may name.
     pub networks: Vec<String>,
+    /// What servers' addresses stand under.
+    pub network_name: String,
+    /// Key pairs that a create may name.
+    pub key_pairs: Vec<String>,
+    /// Security groups that a create may name, beside `default`.
+    pub security_groups: Vec<String>,
+    /// The network of floating addresses.
+    pub floating_network: String,
+    /// The disk of a host in GiB: for a flavor with more there is no valid host.
+    pub host_disk_gib: u32,
     /// What the project may have.
     pub quota: Quota,
     /// Highest microversion of Nova, the minor number: 93 is Zed's.
@@ -142,11 +172,12 @@ impl Default for Options {
                 ),
             ]),
             networks: vec!["0a1b7a5e-2c5a-4b3f-9c57-6f1a5d3c8e90".to_owned()],
-            quota: Quota {
-                instances: 50,
-                cores: 200,
-                ram_mib: 400_000,
-            },
+            network_name: "private".to_owned(),
+            key_pairs: vec!["operators".to_owned()],
+            security_groups: vec!["nodes".to_owned()],
+            floating_network: "5d0c3f8e-7a41-4c1d-8a53-0f4b9f6f2d17".to_owned(),
+            host_disk_gib: 4_096,
+            quota: Quota::default(),
             max_microversion: 93,
             token_ttl: Duration::from_secs(3_600),
             build_time: Duration::from_secs(20),

@@ -54,7 +54,7 @@ impl World {
         let mut ids = Ids::new(options.seed);
         let cluster = Cluster::new(now, &mut ids);
         Self {
-            cloud: Cloud::new(&mut ids),
+            cloud: Cloud::new(&mut ids, &options.security_groups),
             options,
             now,
             ids,

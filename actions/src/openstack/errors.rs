@@ -139,11 +139,13 @@ fn is_quota(message: &str) -> bool {
 
 /// 409 says "not now" or "never", by its words.
 fn conflict(message: &str) -> FailureKind {
-    const NEVER: [&str; 6] = [
+    const NEVER: [&str; 7] = [
         "is locked",
         "multiple ",
         "is still in use",
         "vm_state error",
+        // Of what never had a host: neither a reboot nor a rebuild will ever help it.
+        "is in an invalid state for",
         "vm_state deleted",
         "vm_state soft-delete",
     ];
@@ -286,6 +288,13 @@ mod tests {
                 "never built",
                 409,
                 r#"{"conflictingRequest":{"code":409,"message":"Cannot 'rebuild' instance x while it is in vm_state error"}}"#,
+                None,
+                Refused,
+            ),
+            (
+                "never had a host",
+                409,
+                r#"{"conflictingRequest":{"code":409,"message":"Instance x is in an invalid state for 'rebuild'"}}"#,
                 None,
                 Refused,
             ),

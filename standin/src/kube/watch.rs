@@ -60,6 +60,7 @@ impl WatchRequest {
             status: 200,
             headers: Vec::new(),
             content: Content::Watch(Box::new(self)),
+            content_type: None,
             effect: false,
         }
     }

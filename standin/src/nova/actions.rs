@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{Call, create, error, not_found, wire};
 use crate::cloud::{Server, Task, VmState};
 use crate::http::Answer;
-use crate::json::text;
+use crate::json::{repr, text, text_or_empty};
 use crate::ledger::Fact;
 use crate::world::World;
 
@@ -40,11 +40,13 @@ pub(super) fn act(world: &mut World, call: &Call<'_>, id: &str) -> Answer {
     if !world.cloud.servers.contains_key(id) {
         return not_found(id);
     }
+    let malformed = || error(400, "Malformed request body");
     let Some(Value::Object(body)) = call.request.json() else {
-        return error(400, "Malformed request body");
+        return malformed();
     };
-    let Some((action, argument)) = body.iter().next() else {
-        return error(400, "There is no such action: None");
+    let mut parts = body.iter();
+    let (Some((action, argument)), None) = (parts.next(), parts.next()) else {
+        return malformed();
     };
     match action.as_str() {
         "reboot" => reboot(world, id, argument),
@@ -72,8 +74,15 @@ fn refusal(server: &Server, action: &str, from: &[VmState], busy_is_fine: bool) 
     if server.locked {
         return Some(error(409, &format!("Instance {id} is locked")));
     }
-    let unbuilt = server.vm_state == VmState::Error && !server.built;
-    if unbuilt || !from.contains(&server.vm_state) {
+    if server.vm_state == VmState::Error && !server.built {
+        // Seen: of what never had a host, in words of its own.
+        let what = match action {
+            "start" | "stop" => "is not ready".to_owned(),
+            _ => format!("is in an invalid state for '{action}'"),
+        };
+        return Some(error(409, &format!("Instance {id} {what}")));
+    }
+    if !from.contains(&server.vm_state) {
         return Some(error(
             409,
             &format!(
@@ -113,7 +122,8 @@ fn reboot(world: &mut World, id: &str, argument: &Value) -> Answer {
             return error(
                 400,
                 &format!(
-                    "Invalid input for field/attribute type. Value: {argument}. It is not one of ['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']"
+                    "Invalid input for field/attribute type. Value: {0}. '{0}' is not one of ['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']",
+                    text_or_empty(argument, "/type")
                 ),
             );
         }
@@ -184,7 +194,8 @@ fn rebuild(world: &mut World, call: &Call<'_>, id: &str, argument: &Value) -> An
         return error(
             400,
             &format!(
-                "Invalid input for field/attribute rebuild. Value: {argument}. Additional properties are not allowed ('{key}' was unexpected)"
+                "Invalid input for field/attribute rebuild. Value: {}. Additional properties are not allowed ('{key}' was unexpected)",
+                repr(argument)
             ),
         );
     }
@@ -192,7 +203,8 @@ fn rebuild(world: &mut World, call: &Call<'_>, id: &str, argument: &Value) -> An
         return error(
             400,
             &format!(
-                "Invalid input for field/attribute rebuild. Value: {argument}. 'imageRef' is a required property"
+                "Invalid input for field/attribute rebuild. Value: {}. 'imageRef' is a required property",
+                repr(argument)
             ),
         );
     };
@@ -226,8 +238,14 @@ fn rebuild(world: &mut World, call: &Call<'_>, id: &str, argument: &Value) -> An
     let Some(server) = world.cloud.servers.get(id) else {
         return not_found(id);
     };
-    let mut body = wire::detail(world, call, server);
+    let mut body = wire::changed(world, call, server);
     crate::json::set(&mut body, "/adminPass", password);
+    if call.minor >= 57 {
+        crate::json::set(&mut body, "/user_data", server.user_data.clone());
+    }
+    if call.minor >= 54 {
+        crate::json::set(&mut body, "/key_name", server.key_name.clone());
+    }
     Answer::json(202, json!({"server": body}))
         .with_header("location", wire::href(call.request, id))
         .done()
@@ -272,7 +290,7 @@ pub(super) fn update(world: &mut World, call: &Call<'_>, id: &str) -> Answer {
     match world.cloud.servers.get(id) {
         None => not_found(id),
         Some(server) => {
-            Answer::json(200, json!({"server": wire::detail(world, call, server)})).done()
+            Answer::json(200, json!({"server": wire::changed(world, call, server)})).done()
         }
     }
 }
@@ -331,7 +349,7 @@ pub(super) fn tags(world: &mut World, call: &Call<'_>, id: &str, rest: &[&str]) 
     let Some(server) = world.cloud.servers.get_mut(id) else {
         return not_found(id);
     };
-    let missing = |tag: &str| error(404, &format!("Server {id} has no tag '{tag}'"));
+    let missing = |tag: &str| error(404, &format!("Instance {id} has no tag '{tag}'"));
     match (call.request.method.as_str(), rest) {
         ("GET", []) => Answer::json(200, json!({"tags": server.tags})),
         ("PUT", []) => {
@@ -348,7 +366,13 @@ pub(super) fn tags(world: &mut World, call: &Call<'_>, id: &str, rest: &[&str]) 
         ("PUT", [tag]) if create::is_tag(tag) => {
             // Seen: 201 when new, 204 when there already.
             let new = server.tags.insert((*tag).to_owned());
-            Answer::empty(if new { 201 } else { 204 }).done()
+            let location = format!("{}/tags/{tag}", wire::href(call.request, id));
+            let answer = Answer::empty(if new { 201 } else { 204 }).done();
+            if new {
+                answer.with_header("location", location)
+            } else {
+                answer
+            }
         }
         ("PUT", [tag]) => error(400, &format!("Tag '{tag}' is invalid.")),
         ("DELETE", [tag]) if server.tags.remove(*tag) => Answer::empty(204).done(),

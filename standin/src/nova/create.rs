@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{Call, error};
 use crate::cloud::{Outcome, Wanted};
 use crate::http::Answer;
-use crate::json::{items, text};
+use crate::json::{items, repr, text};
 use crate::world::World;
 
 /// Most characters of `user_data`, as it is sent: in base64.
@@ -58,10 +58,7 @@ pub(super) fn server(world: &mut World, call: &Call<'_>) -> Answer {
         return error(400, "Malformed request body");
     };
     let Some(server) = body.get("server").and_then(Value::as_object) else {
-        return error(
-            400,
-            "Invalid input for field/attribute server. 'server' is a required property",
-        );
+        return error(400, "'server' is a required property");
     };
     let wanted = match check(world, call, server, &body) {
         Ok(wanted) => wanted,
@@ -75,7 +72,16 @@ pub(super) fn server(world: &mut World, call: &Call<'_>) -> Answer {
     if let Err(message) = within_quota(world, &wanted.flavor, count) {
         return error(403, &message);
     }
-    let outcome = world.next_build.take().unwrap_or(Outcome::Active);
+    if let Some(answer) = port_in_use(world, &wanted) {
+        return answer;
+    }
+    if let Some(message) = group_is_full(world, &wanted, count) {
+        return error(403, &message);
+    }
+    let outcome = world
+        .next_build
+        .take()
+        .unwrap_or_else(|| outcome_of(world, &wanted.flavor));
     let groups: Vec<Value> = wanted
         .security_groups
         .iter()
@@ -112,6 +118,32 @@ pub(super) fn server(world: &mut World, call: &Call<'_>) -> Answer {
     .done()
 }
 
+fn port_in_use(world: &World, wanted: &Wanted) -> Option<Answer> {
+    let id = wanted.ports.iter().find(|id| {
+        let port = world.cloud.ports.get(*id);
+        port.is_some_and(|port| port.device.is_some())
+    })?;
+    Some(error(409, &format!("Port {id} is still in use.")))
+}
+
+fn group_is_full(world: &World, wanted: &Wanted, count: u64) -> Option<String> {
+    let group = world.cloud.groups.get(wanted.group.as_ref()?)?;
+    let most = u64::from(world.options.quota.group_members);
+    (group.members.len() as u64 + count > most)
+        .then(|| "Quota exceeded, too many servers in group".to_owned())
+}
+
+/// What a build will come to: no host has more disk than this.
+fn outcome_of(world: &World, flavor: &str) -> Outcome {
+    let flavors = &world.options.flavors;
+    let flavor = flavors.iter().find(|have| have.id == flavor);
+    if flavor.is_some_and(|flavor| flavor.disk_gib > world.options.host_disk_gib) {
+        Outcome::Fails(crate::faults::NO_VALID_HOST)
+    } else {
+        Outcome::Active
+    }
+}
+
 /// What is asked for, or Nova's words why not. Like Nova's, they repeat the request.
 fn check(
     world: &World,
@@ -126,18 +158,21 @@ fn check(
     };
     if let Some(key) = server.keys().find(|key| !known(key)) {
         return Err(format!(
-            "Invalid input for field/attribute server. Value: {body}. Additional properties are not allowed ('{key}' was unexpected)"
+            "Invalid input for field/attribute server. Value: {}. Additional properties are not allowed ('{key}' was unexpected)",
+            echo(body)
         ));
     }
     let required = |key: &str| {
         format!(
-            "Invalid input for field/attribute server. Value: {body}. '{key}' is a required property"
+            "Invalid input for field/attribute server. Value: {}. '{key}' is a required property",
+            echo(body)
         )
     };
     let name = text(body, "/server/name").ok_or_else(|| required("name"))?;
     if name.is_empty() || name.len() > 255 {
+        let what = if name.is_empty() { "short" } else { "long" };
         return Err(format!(
-            "Invalid input for field/attribute name. Value: {name}. '{name}' is too short or too long"
+            "Invalid input for field/attribute name. Value: {name}. '{name}' is too {what}"
         ));
     }
     let flavor = text(body, "/server/flavorRef").ok_or_else(|| required("flavorRef"))?;
@@ -151,7 +186,9 @@ fn check(
     if image.is_empty() && !server.contains_key("block_device_mapping_v2") {
         return Err("Invalid imageRef provided.".to_owned());
     }
-    check_networks(world, call, body)?;
+    check_names(world, body)?;
+    let ports = check_networks(world, call, body)?;
+    let group = check_group(world, body)?;
     Ok(Wanted {
         name: name.to_owned(),
         flavor: flavor.to_owned(),
@@ -168,23 +205,82 @@ fn check(
         },
         key_name: text(body, "/server/key_name").map(str::to_owned),
         zone: text(body, "/server/availability_zone").map(str::to_owned),
+        ports,
+        group,
     })
 }
 
-fn check_networks(world: &World, call: &Call<'_>, body: &Value) -> Result<(), String> {
+/// The `server` of a body, repeated as Nova does.
+fn echo(body: &Value) -> String {
+    body.get("server").map(repr).unwrap_or_default()
+}
+
+/// What is asked for by its name, and is not there.
+fn check_names(world: &World, body: &Value) -> Result<(), String> {
+    let options = &world.options;
+    if let Some(zone) = text(body, "/server/availability_zone")
+        && !options.zones.iter().any(|have| have == zone)
+    {
+        return Err("The requested availability zone is not available".to_owned());
+    }
+    if let Some(key) = text(body, "/server/key_name")
+        && !options.key_pairs.iter().any(|have| have == key)
+    {
+        return Err("Invalid key_name provided.".to_owned());
+    }
+    let unknown = items(body, "/server/security_groups")
+        .filter_map(|group| text(group, "/name"))
+        .find(|name| {
+            *name != "default" && !options.security_groups.iter().any(|have| have == name)
+        });
+    match unknown {
+        Some(name) => Err(format!(
+            "Unable to find security_group with name or id '{name}'"
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The server group in the scheduler's hints.
+fn check_group(world: &World, body: &Value) -> Result<Option<String>, String> {
+    let Some(id) = text(body, "/os:scheduler_hints/group") else {
+        return Ok(None);
+    };
+    match world.cloud.groups.contains_key(id) {
+        true => Ok(Some(id.to_owned())),
+        false => Err(format!("Instance group {id} could not be found.")),
+    }
+}
+
+/// The ports that are asked for; Nova's words if networks or ports are none.
+fn check_networks(world: &World, call: &Call<'_>, body: &Value) -> Result<Vec<String>, String> {
     match body.pointer("/server/networks") {
         None if call.minor >= 37 => Err(format!(
-            "Invalid input for field/attribute server. Value: {body}. 'networks' is a required property"
+            "Invalid input for field/attribute server. Value: {}. 'networks' is a required property",
+            echo(body)
         )),
-        Some(Value::String(word)) if word == "auto" || word == "none" => Ok(()),
-        Some(Value::Array(networks)) => networks
-            .iter()
-            .filter_map(|network| text(network, "/uuid"))
-            .find(|id| !world.options.networks.iter().any(|have| have == id))
-            .map_or(Ok(()), |id| {
-                Err(format!("Network {id} could not be found."))
-            }),
-        None => Ok(()),
+        Some(Value::String(word)) if word == "auto" || word == "none" => Ok(Vec::new()),
+        Some(Value::Array(networks)) => {
+            let networks: Vec<&str> = networks
+                .iter()
+                .filter_map(|network| text(network, "/uuid"))
+                .collect();
+            let unknown = networks
+                .iter()
+                .find(|id| !world.options.networks.iter().any(|have| have == **id));
+            if let Some(id) = unknown {
+                return Err(format!("Network {id} could not be found."));
+            }
+            let ports: Vec<String> = items(body, "/server/networks")
+                .filter_map(|network| text(network, "/port"))
+                .map(str::to_owned)
+                .collect();
+            match ports.iter().find(|id| !world.cloud.ports.contains_key(*id)) {
+                Some(id) => Err(format!("Port id {id} could not be found.")),
+                None => Ok(ports),
+            }
+        }
+        None => Ok(Vec::new()),
         Some(other) => Err(format!(
             "Invalid input for field/attribute networks. Value: {other}. {other} is not valid under any of the given schemas"
         )),
@@ -213,8 +309,12 @@ pub(super) fn metadata(value: Option<&Value>) -> Result<BTreeMap<String, String>
             {
                 Ok((key.clone(), text.to_owned()))
             }
-            _ => Err(format!(
-                "Invalid input for field/attribute {key}. Value: {value}. {value} is not of type 'string' or is too long"
+            Some(text) => Err(format!(
+                "Invalid input for field/attribute {key}. Value: {text}. '{text}' is too long"
+            )),
+            None => Err(format!(
+                "Invalid input for field/attribute {key}. Value: {0}. {0} is not of type 'string'",
+                repr(value)
             )),
         })
         .collect()
@@ -232,8 +332,12 @@ pub(super) fn tags(value: Option<&Value>) -> Result<BTreeSet<String>, String> {
         .as_array()
         .ok_or_else(|| wrong(value))?
         .iter()
-        .map(|tag| match tag.as_str() {
+        .enumerate()
+        .map(|(place, tag)| match tag.as_str() {
             Some(text) if is_tag(text) => Ok(text.to_owned()),
+            Some(text) if text.contains(['/', ',']) => Err(format!(
+                "Invalid input for field/attribute {place}. Value: {text}. '{text}' does not match '^[^,/]*$'"
+            )),
             _ => Err(wrong(tag)),
         })
         .collect::<Result<_, _>>()?;

@@ -69,7 +69,7 @@ pub(super) fn servers(world: &World, call: &Call<'_>, detailed: bool) -> Answer 
     {
         return error(
             400,
-            &format!("Additional properties are not allowed ('{key}' was unexpected)"),
+            &format!("'{key}' does not match any of the regexes: '^_'"),
         );
     }
     let filter = match Filter::read(call) {
@@ -101,7 +101,8 @@ pub(super) fn servers(world: &World, call: &Call<'_>, detailed: bool) -> Answer 
         }
     }
     let limit = filter.limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT);
-    let more = rows.len() > limit;
+    // A page that is full has a link to the next, which may be empty.
+    let more = rows.len() >= limit;
     rows.truncate(limit);
     let shown: Vec<Value> = rows
         .iter()
@@ -184,7 +185,6 @@ struct Filter {
     uuid: Option<String>,
     ip: Option<Regex>,
     with_deleted: bool,
-    nothing: bool,
 }
 
 impl Filter {
@@ -237,10 +237,9 @@ impl Filter {
                 self.before = Some(time(value)?);
                 self.with_deleted = true;
             }
-            // Seen: to a user it is an empty list, no error.
-            "deleted" if value.eq_ignore_ascii_case("true") => {
-                self.with_deleted = true;
-                self.nothing = !call.admin;
+            // Seen: of a user it is not heard.
+            "deleted" if call.admin => {
+                self.with_deleted = value.eq_ignore_ascii_case("true");
             }
             "tags" => self.tags = set(value),
             "tags-any" => self.tags_any = set(value),
@@ -256,11 +255,9 @@ impl Filter {
             wanted.as_deref().is_none_or(|wanted| wanted == found)
         };
         let updated = server.updated.millis() / 1_000;
-        !self.nothing
-            && self
-                .name
-                .as_ref()
-                .is_none_or(|name| name.is_match(&server.name))
+        self.name
+            .as_ref()
+            .is_none_or(|name| name.is_match(&server.name))
             && self
                 .ip
                 .as_ref()

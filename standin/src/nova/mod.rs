@@ -6,6 +6,7 @@
 
 mod actions;
 mod create;
+mod groups;
 mod list;
 mod wire;
 
@@ -40,12 +41,15 @@ pub(crate) fn handle(world: &mut World, request: &Request) -> Answer {
     match segments.as_slice() {
         [""] => {
             return Answer::json(
-                300,
+                200,
                 json!({"versions": [wire::version(request, "v2.0", max), wire::version(request, "v2.1", max)]}),
             );
         }
         ["v2.1"] => {
-            return Answer::json(200, json!({"version": wire::version(request, "v2.1", max)}));
+            return versioned(
+                Answer::json(200, json!({"version": wire::own_version(request, max)})),
+                "2.1",
+            );
         }
         _ => {}
     }
@@ -62,8 +66,15 @@ pub(crate) fn handle(world: &mut World, request: &Request) -> Answer {
         minor,
         admin,
     };
-    let version = format!("2.{minor}");
-    route(world, &call, segments.get(1..).unwrap_or_default())
+    match route(world, &call, segments.get(1..).unwrap_or_default()) {
+        Some(answer) => versioned(answer, &format!("2.{minor}")),
+        None => no_route(),
+    }
+}
+
+/// The answer with the microversion that it speaks.
+fn versioned(answer: Answer, version: &str) -> Answer {
+    answer
         .with_header("openstack-api-version", format!("compute {version}"))
         .with_header("x-openstack-nova-api-version", version)
         .with_header(
@@ -72,8 +83,18 @@ pub(crate) fn handle(world: &mut World, request: &Request) -> Answer {
         )
 }
 
-fn route(world: &mut World, call: &Call<'_>, segments: &[&str]) -> Answer {
-    match (call.request.method.as_str(), segments) {
+/// The 404 of the router, which is not in Nova's envelope.
+fn no_route() -> Answer {
+    Answer::json(
+        404,
+        json!({"code": "404 Not Found", "title": "Not Found",
+            "message": "The resource could not be found.<br /><br />\n\n\n"}),
+    )
+}
+
+/// The answer of what there is at a path; none if there is nothing.
+fn route(world: &mut World, call: &Call<'_>, segments: &[&str]) -> Option<Answer> {
+    Some(match (call.request.method.as_str(), segments) {
         ("GET", ["servers"]) => list::servers(world, call, false),
         ("GET", ["servers", "detail"]) => list::servers(world, call, true),
         ("POST", ["servers"]) => create::server(world, call),
@@ -84,14 +105,15 @@ fn route(world: &mut World, call: &Call<'_>, segments: &[&str]) -> Answer {
         (_, ["servers", id, "metadata", rest @ ..]) => actions::metadata(world, call, id, rest),
         (_, ["servers", id, "tags", rest @ ..]) => actions::tags(world, call, id, rest),
         ("GET", ["limits"]) => limits(world),
+        (_, ["os-server-groups", rest @ ..]) => groups::handle(world, call, rest),
         ("GET", ["flavors", rest @ ..]) => wire::flavors(world, call, rest),
         ("GET", ["images", rest @ ..]) => wire::images(world, call, rest),
         ("GET", ["os-services"]) if !call.admin => error(
             403,
             "Policy doesn't allow os_compute_api:os-services:list to be performed.",
         ),
-        _ => error(404, "The resource could not be found."),
-    }
+        _ => return None,
+    })
 }
 
 /// Nova's envelope: one key that names the class, then code and message.
@@ -114,7 +136,7 @@ pub(crate) fn envelope(status: u16, message: &str) -> Value {
 
 /// An error in Nova's envelope.
 pub(crate) fn error(status: u16, message: &str) -> Answer {
-    Answer::json(status, envelope(status, message))
+    Answer::json(status, envelope(status, message)).with_type("application/json; charset=UTF-8")
 }
 
 pub(crate) fn not_found(id: &str) -> Answer {
@@ -129,7 +151,7 @@ pub(crate) fn unauthorized_body() -> Value {
 
 /// Whether the token is an admin's; or the 401 (503 while Keystone is away and Nova has not
 /// seen the token before).
-fn authenticate(world: &mut World, request: &Request) -> Result<bool, Box<Answer>> {
+pub(crate) fn authenticate(world: &mut World, request: &Request) -> Result<bool, Box<Answer>> {
     let given = request.header("x-auth-token").unwrap_or_default();
     let refused = || {
         Box::new(Answer::json(401, unauthorized_body()).with_header(
@@ -185,11 +207,15 @@ fn microversion(request: &Request, max: u32) -> Result<u32, Box<Answer>> {
             ),
         ))),
         Some((2, minor)) if (MIN_MICROVERSION..=max).contains(&minor) => Ok(minor),
-        Some(_) => Err(Box::new(Answer::json(
-            406,
-            json!({"computeFault": {"code": 406, "message": format!(
-                "Version {asked} is not supported by the API. Minimum is 2.{MIN_MICROVERSION} and maximum is 2.{max}."
-            )}}),
+        // Told in the version that was asked for, although it is none.
+        Some(_) => Err(Box::new(versioned(
+            error(
+                406,
+                &format!(
+                    "Version {asked} is not supported by the API. Minimum is 2.{MIN_MICROVERSION} and maximum is 2.{max}."
+                ),
+            ),
+            asked,
         ))),
     }
 }

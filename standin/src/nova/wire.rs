@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Call, error};
-use crate::cloud::{Server, VmState};
+use crate::cloud::{Server, VmState, mac};
 use crate::http::{Answer, Request};
 use crate::ids::mix;
 use crate::json::set;
@@ -19,8 +19,24 @@ pub(super) fn version(request: &Request, id: &str, max: u32) -> Value {
         "version": if newest { format!("2.{max}") } else { String::new() },
         "min_version": if newest { "2.1" } else { "" },
         "updated": if newest { "2013-07-23T11:33:21Z" } else { "2011-01-21T11:33:21Z" },
-        "links": [{"rel": "self", "href": format!("{}/compute/{id}/", request.base)}],
+        "links": [{"rel": "self", "href": format!("{}/compute/{}/", request.base,
+            if newest { "v2.1" } else { "v2" })}],
     })
+}
+
+/// The version document of v2.1, as it shows itself.
+pub(super) fn own_version(request: &Request, max: u32) -> Value {
+    let mut value = version(request, "v2.1", max);
+    crate::json::array(&mut value, "/links").push(json!({
+        "rel": "describedby", "type": "text/html", "href": "http://docs.openstack.org/"
+    }));
+    set(
+        &mut value,
+        "/media-types",
+        json!([{"base": "application/json",
+            "type": "application/vnd.openstack.compute+json;version=2.1"}]),
+    );
+    value
 }
 
 /// The URL of a server.
@@ -54,7 +70,6 @@ pub(super) fn unknown(world: &World, call: &Call<'_>, server: &Server) -> Value 
 
 /// A server in full.
 pub(super) fn detail(world: &World, call: &Call<'_>, server: &Server) -> Value {
-    let running = server.powered();
     let host_id = format!(
         "{:016x}{:016x}{:016x}{:08x}",
         mix(u64::from(server.number) + 1),
@@ -62,17 +77,7 @@ pub(super) fn detail(world: &World, call: &Call<'_>, server: &Server) -> Value {
         mix(u64::from(server.number) + 3),
         mix(u64::from(server.number)) as u32
     );
-    let has_network = server.built;
-    let addresses = if has_network {
-        json!({"private": [{
-            "version": 4,
-            "addr": server.address(),
-            "OS-EXT-IPS:type": "fixed",
-            "OS-EXT-IPS-MAC:mac_addr": format!("fa:16:3e:00:{:02x}:{:02x}", server.number >> 8 & 255, server.number & 255),
-        }]})
-    } else {
-        json!({})
-    };
+    let addresses = addresses(world, server);
     let image = if server.image.is_empty() {
         json!("")
     } else {
@@ -105,7 +110,7 @@ pub(super) fn detail(world: &World, call: &Call<'_>, server: &Server) -> Value {
         "security_groups": server.security_groups.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
         "OS-EXT-STS:task_state": server.task.map(|task| task.name()),
         "OS-EXT-STS:vm_state": if server.terminated.is_some() { "deleted" } else { server.vm_state.name() },
-        "OS-EXT-STS:power_state": if running { 1 } else if server.vm_state == VmState::Stopped { 4 } else { 0 },
+        "OS-EXT-STS:power_state": if server.powered() { 1 } else if server.vm_state == VmState::Stopped { 4 } else { 0 },
         "os-extended-volumes:volumes_attached": [],
     });
     // Nova leaves `progress` out once there is none.
@@ -113,7 +118,7 @@ pub(super) fn detail(world: &World, call: &Call<'_>, server: &Server) -> Value {
         server.status(),
         "ACTIVE" | "BUILD" | "REBUILD" | "REBOOT" | "HARD_REBOOT"
     ) {
-        set(&mut value, "/progress", if running { 100 } else { 0 });
+        set(&mut value, "/progress", 0);
     }
     if let Some(fault) = &server.fault {
         let mut body =
@@ -127,12 +132,76 @@ pub(super) fn detail(world: &World, call: &Call<'_>, server: &Server) -> Value {
         }
         set(&mut value, "/fault", body);
     }
-    newer_fields(call, server, &mut value);
+    if server.vm_state == VmState::Error && !server.built {
+        // Seen: of what never had a host nothing is known.
+        crate::json::remove(&mut value, "/security_groups");
+    }
+    let groups = world.cloud.groups.iter();
+    let groups = groups.filter(|(_, group)| group.members.contains(&server.id));
+    let groups = groups.map(|(id, _)| id.clone()).collect();
+    newer_fields(call, server, groups, &mut value);
     value
 }
 
+/// A server as the answers to a change of it have it: without what the list adds.
+pub(super) fn changed(world: &World, call: &Call<'_>, server: &Server) -> Value {
+    let mut value = detail(world, call, server);
+    if let Some(map) = value.as_object_mut() {
+        map.retain(|key, _| {
+            let more = ["config_drive", "key_name", "security_groups"].contains(&key.as_str());
+            key == "OS-DCF:diskConfig"
+                || !(more || key.starts_with("OS-") || key.starts_with("os-"))
+        });
+    }
+    let addresses = value
+        .pointer_mut("/addresses")
+        .and_then(Value::as_object_mut);
+    for rows in addresses.into_iter().flat_map(|map| map.values_mut()) {
+        for row in rows.as_array_mut().into_iter().flatten() {
+            if let Some(row) = row.as_object_mut() {
+                row.retain(|key, _| !key.starts_with("OS-"));
+            }
+        }
+    }
+    value
+}
+
+/// The addresses of a server that was built: of its ports that are still there, or, if it was
+/// made without ports of its own, the one that it was given.
+fn addresses(world: &World, server: &Server) -> Value {
+    let fixed = |address: String, mac: String| {
+        json!({"version": 4, "addr": address, "OS-EXT-IPS:type": "fixed",
+            "OS-EXT-IPS-MAC:mac_addr": mac})
+    };
+    if !server.built {
+        return json!({});
+    }
+    let name = world.options.network_name.as_str();
+    if server.ports.is_empty() {
+        return json!({name: [fixed(server.address(), mac(server.number))]});
+    }
+    let mut rows = Vec::new();
+    for port in server
+        .ports
+        .iter()
+        .filter_map(|id| world.cloud.ports.get(id))
+    {
+        rows.push(fixed(port.address(), port.mac()));
+        let floating = world.cloud.floating_ips.values();
+        for address in floating.filter(|address| address.port.as_ref() == Some(&port.id)) {
+            rows.push(json!({"version": 4, "addr": address.address(),
+                "OS-EXT-IPS:type": "floating", "OS-EXT-IPS-MAC:mac_addr": port.mac()}));
+        }
+    }
+    if rows.is_empty() {
+        json!({})
+    } else {
+        json!({name: rows})
+    }
+}
+
 /// The fields that came with later microversions, or are for admins.
-fn newer_fields(call: &Call<'_>, server: &Server, value: &mut Value) {
+fn newer_fields(call: &Call<'_>, server: &Server, groups: Vec<String>, value: &mut Value) {
     if call.minor >= 9 {
         set(value, "/locked", server.locked);
     }
@@ -151,6 +220,12 @@ fn newer_fields(call: &Call<'_>, server: &Server, value: &mut Value) {
     }
     if call.minor >= 73 {
         set(value, "/locked_reason", Value::Null);
+    }
+    if call.minor >= 71 {
+        set(value, "/server_groups", groups);
+    }
+    if call.minor >= 90 {
+        set(value, "/OS-EXT-SRV-ATTR:hostname", server.name.clone());
     }
     if call.admin {
         let host = format!("compute-{}", server.number % 2 + 1);
@@ -210,6 +285,9 @@ pub(crate) fn limits(world: &World) -> Answer {
             "maxTotalRAMSize": quota.ram_mib,
             "maxServerMeta": 128,
             "maxTotalKeypairs": 100,
+            "maxServerGroups": 10,
+            "maxServerGroupMembers": quota.group_members,
+            "totalServerGroupsUsed": world.cloud.groups.len(),
             "totalInstancesUsed": world.cloud.servers.len(),
             "totalCoresUsed": used.iter().map(|flavor| flavor.vcpus).sum::<u32>(),
             "totalRAMUsed": used.iter().map(|flavor| flavor.ram_mib).sum::<u32>(),
@@ -219,19 +297,47 @@ pub(crate) fn limits(world: &World) -> Answer {
 
 /// `GET /flavors`, `/flavors/detail` and one flavor.
 pub(super) fn flavors(world: &World, call: &Call<'_>, rest: &[&str]) -> Answer {
-    let links = |flavor: &Flavor| json!([{"rel": "self", "href": format!("{}/compute/v2.1/flavors/{}", call.request.base, flavor.id)}]);
+    let short = |flavor: &Flavor| {
+        let mut value = json!({"id": flavor.id, "name": flavor.name, "links": [
+            {"rel": "self", "href": format!("{}/compute/v2.1/flavors/{}", call.request.base, flavor.id)},
+            {"rel": "bookmark", "href": format!("{}/compute/flavors/{}", call.request.base, flavor.id)},
+        ]});
+        if call.minor >= 55 {
+            set(&mut value, "/description", Value::Null);
+        }
+        value
+    };
     let full = |flavor: &Flavor| {
-        json!({"id": flavor.id, "name": flavor.name, "vcpus": flavor.vcpus, "ram": flavor.ram_mib,
-            "disk": flavor.disk_gib, "swap": "", "OS-FLV-EXT-DATA:ephemeral": 0,
-            "OS-FLV-DISABLED:disabled": false, "os-flavor-access:is_public": true,
-            "rxtx_factor": 1.0, "links": links(flavor)})
+        let mut value = short(flavor);
+        for (key, part) in [
+            ("vcpus", json!(flavor.vcpus)),
+            ("ram", json!(flavor.ram_mib)),
+            ("disk", json!(flavor.disk_gib)),
+            (
+                "swap",
+                if call.minor >= 75 {
+                    json!(0)
+                } else {
+                    json!("")
+                },
+            ),
+            ("OS-FLV-EXT-DATA:ephemeral", json!(0)),
+            ("OS-FLV-DISABLED:disabled", json!(false)),
+            ("os-flavor-access:is_public", json!(true)),
+            ("rxtx_factor", json!(1.0)),
+        ] {
+            set(&mut value, &format!("/{key}"), part);
+        }
+        if call.minor >= 61 {
+            set(&mut value, "/extra_specs", json!({}));
+        }
+        value
     };
     let all = &world.options.flavors;
     match rest {
         [] => Answer::json(
             200,
-            json!({"flavors": all.iter().map(|flavor| json!({"id": flavor.id,
-                "name": flavor.name, "links": links(flavor)})).collect::<Vec<_>>()}),
+            json!({"flavors": all.iter().map(short).collect::<Vec<_>>()}),
         ),
         ["detail"] => Answer::json(
             200,
