@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rhizome_engine::action::{Failure, FailureKind};
-use rhizome_engine::event::{Observation, SourceName, SourceReport};
+use rhizome_engine::event::{Observation, ServerStatus, ServerView, SourceName, SourceReport};
 use rhizome_engine::names::VmId;
 use rhizome_engine::time::Monotonic;
 use tokio::sync::mpsc;
@@ -108,18 +108,33 @@ impl Openstack {
         (seen, trouble)
     }
 
+    /// Why servers are in ERROR: of one that never had a host (`No valid host`) Nova tells it by
+    /// the id alone, and not in a list (seen on Nova 26).
+    async fn ask_why(&self, servers: &mut [ServerView], trace: &Trace) {
+        let untold = servers
+            .iter_mut()
+            .filter(|server| server.status == ServerStatus::Error && server.fault.is_none());
+        for server in untold.take(MAX_ASKED) {
+            // The list was whole without it: a failure here costs the reason and no more.
+            if let Ok(asked) = self.nova.server(&server.id, trace).await {
+                server.fault = asked.view().fault;
+            }
+        }
+    }
+
     /// All our servers, and what is wrong with the listing.
     pub(super) async fn listing(&self, trace: &Trace) -> Result<(Observation, String), Failure> {
         let at = self.clock.now().wall;
         let listing = self.nova.servers(trace).await?;
         let complete = listing.complete();
         let trouble = listing.troubles.join("; ");
-        let servers = listing
+        let mut servers: Vec<ServerView> = listing
             .servers
             .into_iter()
             .filter(|server| server.ours(&self.options.cluster))
             .map(ServerBody::view)
             .collect();
+        self.ask_why(&mut servers, trace).await;
         Ok((
             Observation::Servers {
                 at,

@@ -254,7 +254,7 @@ async fn no_host_is_an_error_that_says_so_and_a_quota_is_told_before() {
     let bench_of = |machine| bench(real, password(real, "small"), machine);
     let too_big = bench_of(big);
     let id = created(&too_big, "mongo-1", 1).await;
-    // Nova shows ERROR a moment before it shows why.
+    // The list does not say why: the client has to ask for it by its id.
     let told = |server: Option<&ServerView>| {
         server.is_some_and(|server| server.status == ServerStatus::Error && server.fault.is_some())
     };

@@ -620,6 +620,14 @@ async fn no_host(t: &mut Target) {
     let (path, action) = (format!("/servers/{id}"), format!("/servers/{id}/action"));
     t.nova("a server in ERROR", "2.69", "GET", &path, None)
         .await;
+    t.nova(
+        "why is not told in a list",
+        "2.69",
+        "GET",
+        "/servers/detail?status=ERROR",
+        None,
+    )
+    .await;
     for (what, body) in [
         (
             "a hard reboot of what was never built",

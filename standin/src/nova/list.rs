@@ -108,7 +108,7 @@ pub(super) fn servers(world: &World, call: &Call<'_>, detailed: bool) -> Answer 
         .iter()
         .map(|server| match (is_down(world, server), detailed) {
             (true, _) => wire::unknown(world, call, server),
-            (false, true) => wire::detail(world, call, server),
+            (false, true) => wire::listed(world, call, server),
             (false, false) => wire::brief(call, server),
         })
         .collect();

@@ -143,6 +143,16 @@ pub(super) fn detail(world: &World, call: &Call<'_>, server: &Server) -> Value {
     value
 }
 
+/// A server as the long list has it: why one has failed that never had a host is told by its
+/// id alone (its row is in Nova's cell 0, whose faults the list does not fill in).
+pub(super) fn listed(world: &World, call: &Call<'_>, server: &Server) -> Value {
+    let mut value = detail(world, call, server);
+    if !server.built {
+        crate::json::remove(&mut value, "/fault");
+    }
+    value
+}
+
 /// A server as the answers to a change of it have it: without what the list adds.
 pub(super) fn changed(world: &World, call: &Call<'_>, server: &Server) -> Value {
     let mut value = detail(world, call, server);
