@@ -37,7 +37,10 @@ pub struct Cluster {
     pool_members: Vec<Vec<NodeSlot>>,
     /// By pool slot: how often a member has come or gone.
     pool_changes: Vec<u64>,
-    vms: BTreeMap<VmId, (NodeSlot, Server)>,
+    /// Under which name each VM is.
+    vms: BTreeMap<VmId, NodeSlot>,
+    /// VMs beyond the one that their name shows.
+    twins: BTreeMap<VmId, (NodeSlot, Server)>,
     /// VMs that the journal knows as ours, until the first listing that is believed.
     expected: BTreeSet<VmId>,
     unschedulable: Vec<PodView>,
@@ -99,6 +102,7 @@ impl Cluster {
             slots: hashbrown::HashMap::with_hasher(FixedState::default()),
             members: Vec::new(),
             vms: BTreeMap::new(),
+            twins: BTreeMap::new(),
             expected: BTreeSet::new(),
             unschedulable: Vec::new(),
             requests: BTreeMap::new(),
@@ -127,19 +131,19 @@ impl Cluster {
 
     /// The VM of this id. Two of one name are two VMs.
     pub fn server(&self, vm: &VmId) -> Option<&Server> {
-        self.vms.get(vm).map(|(_, server)| server)
+        let shown = self.member(*self.vms.get(vm)?)?.server.as_ref();
+        let twin = || self.twins.get(vm).map(|(_, server)| server);
+        shown.filter(|shown| shown.id == *vm).or_else(twin)
     }
 
     /// VMs of the pool beyond one for each name: the twins that a creation of unknown outcome
     /// can leave, until they are deleted.
     pub fn twins(&self, pool: PoolSlot) -> usize {
-        let second = |(slot, server): &&(NodeSlot, Server)| {
-            self.member(*slot).is_some_and(|member| {
-                let shown = member.server.as_ref().map(|shown| &shown.id);
-                member.pool == Some(pool) && shown != Some(&server.id)
-            })
+        let here = |(slot, _): &&(NodeSlot, Server)| {
+            let member = self.member(*slot);
+            member.is_some_and(|member| member.pool == Some(pool))
         };
-        self.vms.values().filter(second).count()
+        self.twins.values().filter(here).count()
     }
 
     /// The VMs that must be there by the journal. Before the first listing: one that lacks

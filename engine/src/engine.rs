@@ -129,6 +129,12 @@ impl World {
         };
         (&mut self.suspects, facts)
     }
+
+    /// Something is known of a node that may make it a suspect sooner.
+    pub(crate) fn watch(&mut self, slot: NodeSlot) {
+        let (suspects, facts) = self.suspects();
+        suspects.watch(slot, facts);
+    }
 }
 
 /// The engine.
@@ -267,7 +273,7 @@ impl Engine {
         } else if self.rules.wake_at().is_some_and(|at| at <= now.mono) {
             let sight = self.world.sight(now);
             self.rules.timers(sight, &self.watch);
-            if self.replan || !self.rules.is_quiet() {
+            if self.replan || self.rules.take_fresh() {
                 self.decide(now);
             }
         } else if self.replan {
@@ -313,11 +319,21 @@ impl Engine {
         self.counters
     }
 
-    /// The windows of all nodes as bytes, to be kept beside the positions that they hold.
+    /// Bytes that the windows of all nodes take in memory.
+    pub fn windows_bytes(&self) -> usize {
+        self.world.windows.bytes()
+    }
+
+    /// The windows of all nodes as bytes, to be kept beside the positions that they hold; with
+    /// them, and the length of it at the end, what the joins have learnt.
     pub fn windows_snapshot(&self) -> Vec<u8> {
         let cluster = &self.world.cluster;
         let name = |slot| cluster.member(slot).map(|member| member.name.as_str());
-        self.world.windows.snapshot(name)
+        let mut bytes = self.world.windows.snapshot(name);
+        let joins = self.joins.snapshot(cluster.members().map(|(slot, _)| slot));
+        bytes.extend(&joins);
+        bytes.extend((joins.len() as u64).to_le_bytes());
+        bytes
     }
 
     /// Takes the windows of an earlier run. Before anything is observed: each name gets its
@@ -329,7 +345,13 @@ impl Engine {
     pub fn restore_windows(&mut self, bytes: &[u8]) -> Result<usize, SnapshotError> {
         let plan = self.rules.policies().plan().clone();
         let lateness = self.world.settings.lateness;
-        let (windows, names) = Windows::restore(&plan, lateness, bytes)?;
+        let parts = bytes.split_last_chunk().and_then(|(bytes, length)| {
+            let joins = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+            bytes.split_at_checked(bytes.len().checked_sub(joins)?)
+        });
+        let (windows, joins) = parts.ok_or(SnapshotError::Damaged(bytes.len()))?;
+        let (windows, names) = Windows::restore(&plan, lateness, windows)?;
+        self.joins = Joins::restore(joins)?;
         self.world.windows = windows;
         self.kept = (0..)
             .map(NodeSlot)
@@ -362,6 +384,7 @@ impl Engine {
 
     pub(crate) fn decide(&mut self, now: Now) {
         self.replan = false;
+        self.rules.take_fresh();
         self.count_in_flight();
         self.plan(now);
     }

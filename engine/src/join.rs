@@ -36,6 +36,7 @@ use parts::{Kind, Part};
 
 mod instants;
 mod parts;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 

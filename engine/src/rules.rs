@@ -65,6 +65,8 @@ pub(crate) struct Rules {
     memo: Memo,
     failures: Vec<PolicyError>,
     bodies: u64,
+    /// Whether something stands that did not when this was last asked, or was proposed anew.
+    fresh: bool,
 }
 
 impl Rules {
@@ -108,18 +110,42 @@ impl Rules {
             memo: Memo::default(),
             failures: Vec::new(),
             bodies: 0,
+            fresh: false,
             policies,
         }
     }
 
-    /// Another set in place of the running one. What held so far has to hold anew.
+    /// Another set in place of the running one. What held so far goes on to hold for a rule of
+    /// the same file, pool and condition, wherever it now stands; for others it has to hold anew.
     pub(crate) fn replace(&mut self, policies: Arc<PolicySet>, pools: &[PoolName], now: Monotonic) {
-        let nodes = self.looked.len();
-        let bodies = self.bodies;
-        *self = Self::new(policies, pools);
-        self.bodies = bodies;
-        for slot in 0..nodes {
+        let old = std::mem::replace(self, Self::new(policies, pools));
+        self.bodies = old.bodies;
+        let mut kept: BTreeMap<Identity, Vec<Holds>> = BTreeMap::new();
+        for (place, holds) in old.since.into_iter().enumerate().rev() {
+            if let Some(identity) = identity(&old.policies, place) {
+                kept.entry(identity).or_default().push(holds);
+            }
+        }
+        let mut due = Vec::new();
+        for (place, since) in self.since.iter_mut().enumerate() {
+            let same = identity(&self.policies, place);
+            let holds = same.and_then(|identity| kept.get_mut(&identity)?.pop());
+            let rule = self.policies.rules().get(place);
+            let (Some(holds), Some(rule)) = (holds, rule) else {
+                continue;
+            };
+            *since = holds;
+            if healed(&rule.kind).is_some() {
+                let ends = since.iter().map(|(slot, at)| (*slot, at.plus(rule.hold).0));
+                due.extend(ends);
+            }
+        }
+        for slot in 0..old.looked.len() {
             self.joined(NodeSlot(u32::try_from(slot).unwrap_or(u32::MAX)), now);
+        }
+        due.sort_unstable();
+        for (slot, at) in due {
+            self.arm(at, NodeSlot(slot));
         }
     }
 
@@ -246,6 +272,7 @@ impl Rules {
                             pool: facts(sight, pool),
                         };
                         let proposals = self.propose(place, &subject, &mut reader, watch);
+                        self.fresh = true;
                         self.nodes.insert(
                             (slot, place),
                             Standing {
@@ -278,9 +305,10 @@ impl Rules {
         asked.chain(nodes).chain(pools).cloned().collect()
     }
 
-    /// Whether anything stands.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.asked.is_empty() && self.nodes.is_empty() && self.pools.is_empty()
+    /// Whether anything was proposed since the last call: what merely goes on to stand is
+    /// decided on again with each tick.
+    pub(crate) fn take_fresh(&mut self) -> bool {
+        std::mem::take(&mut self.fresh)
     }
 
     /// Everything that holds has to hold anew: after blindness no timer goes on from before.
@@ -336,6 +364,22 @@ type Holds = hashbrown::HashMap<u32, Monotonic, FixedState>;
 
 fn key(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
+}
+
+/// What makes a rule of one set the same as one of another: its file, what it is about and what
+/// it asks. Where it stands in its file does not.
+type Identity = (String, String, String);
+
+fn identity(policies: &PolicySet, place: usize) -> Option<Identity> {
+    let rule = policies.rules().get(place)?;
+    let (file, _) = rule.id.as_str().rsplit_once(':')?;
+    let about = match &rule.kind {
+        RuleKind::ScaleUp(pool) => format!("up {pool}"),
+        RuleKind::ScaleDown(pool) => format!("down {pool}"),
+        RuleKind::Heal { pool, .. } => format!("heal {pool}"),
+        RuleKind::OnAlert(_) => return None,
+    };
+    Some((file.to_owned(), about, policies.condition(place)?))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

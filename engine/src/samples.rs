@@ -20,7 +20,13 @@ impl Engine {
         self.pushed = false;
         let time = record.time();
         let interval = record.interval();
-        self.world.windows.heard(slot, time, now.wall);
+        let windows = &mut self.world.windows;
+        let sooner = windows.paced(slot, time, interval, now.wall);
+        windows.heard(slot, time, now.wall);
+        if sooner {
+            // Its silence begins to count earlier than was known.
+            self.world.watch(slot);
+        }
         for sample in record.samples() {
             if sample.form == Form::Value {
                 let taken = Sample {

@@ -42,12 +42,14 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
+use pace::Pace;
 use plan::Spec;
 use series::Metric;
 
 mod columns;
 mod coverage;
 mod exact;
+mod pace;
 mod plan;
 mod series;
 mod slab;
@@ -59,6 +61,7 @@ mod tests;
 pub use coverage::MAX_INTERVAL;
 pub(crate) use exact::ExactSum;
 pub use plan::{FUTURE_BOUND, MAX_WINDOW};
+pub(crate) use snapshot::Reader;
 pub use snapshot::SnapshotError;
 
 /// The hash of metric names is the same in every run; they come from the operator's policies
@@ -161,6 +164,8 @@ pub struct Windows {
     slots: HashMap<String, MetricSlot, FixedState>,
     /// Event time of the last sign of life in milliseconds, by [`NodeSlot`].
     heard: Vec<i64>,
+    /// By [`NodeSlot`].
+    paces: Vec<Pace>,
     free: Vec<NodeSlot>,
 }
 
@@ -181,6 +186,7 @@ impl Windows {
             metrics: Vec::new(),
             slots: HashMap::with_hasher(FixedState::with_seed(SEED)),
             heard: Vec::new(),
+            paces: Vec::new(),
             free: Vec::new(),
         };
         windows.replan(plan);
@@ -224,11 +230,16 @@ impl Windows {
             if let Some(heard) = self.heard.get_mut(slot.0 as usize) {
                 *heard = NEVER;
             }
+            if let Some(pace) = self.paces.get_mut(slot.0 as usize) {
+                *pace = Pace::default();
+            }
             return slot;
         }
         let slot = NodeSlot(u32::try_from(self.heard.len()).unwrap_or(u32::MAX));
         grow(&mut self.heard);
         self.heard.push(NEVER);
+        grow(&mut self.paces);
+        self.paces.push(Pace::default());
         for metric in &mut self.metrics {
             metric.add();
         }
@@ -258,6 +269,29 @@ impl Windows {
         {
             *heard = (*heard).max(time.min(now).millis());
         }
+    }
+
+    /// Notes how often the node's agent reports, by a record of event time `time` that is yet to
+    /// be [`heard`](Self::heard). Says whether it is more often than was known.
+    pub(crate) fn paced(
+        &mut self,
+        slot: NodeSlot,
+        time: Timestamp,
+        interval: Option<Duration>,
+        now: Timestamp,
+    ) -> bool {
+        let last = self.last_heard(slot);
+        let Some(pace) = self.paces.get_mut(slot.0 as usize) else {
+            return false;
+        };
+        let before = pace.interval();
+        pace.note(last, time.min(now), interval);
+        before > pace.interval()
+    }
+
+    /// How often the node's agent reports, as its records tell it.
+    pub(crate) fn interval(&self, slot: NodeSlot) -> Option<Duration> {
+        self.paces.get(slot.0 as usize)?.interval()
     }
 
     /// The event time of the node's last sign of life.
@@ -394,6 +428,7 @@ impl Windows {
         let names: usize = self.slots.keys().map(String::capacity).sum();
         self.metrics.iter().map(Metric::bytes).sum::<usize>()
             + self.heard.capacity() * size_of::<i64>()
+            + self.paces.capacity() * size_of::<Pace>()
             + self.free.capacity() * size_of::<NodeSlot>()
             + self.slots.allocation_size()
             + names
@@ -407,7 +442,7 @@ impl Windows {
 
 /// Makes room for one more without doubling: with 100,000 nodes half of a doubled vector would
 /// be more than many a window.
-fn grow<T>(vector: &mut Vec<T>) {
+pub(crate) fn grow<T>(vector: &mut Vec<T>) {
     if vector.len() == vector.capacity() {
         vector.reserve_exact((vector.len() / 8).max(64));
     }

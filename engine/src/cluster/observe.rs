@@ -9,7 +9,7 @@ use crate::action::mark;
 use crate::event::{NodeView, Observation, ServerStatus, ServerView};
 use crate::names::{NodeName, PoolName, VmId};
 use crate::time::Now;
-use crate::window::{NodeSlot, Windows};
+use crate::window::{NodeSlot, Windows, grow};
 
 /// An agent heard this lately runs: three intervals of ten seconds.
 const HEARD_LATELY: Duration = Duration::from_secs(30);
@@ -159,17 +159,29 @@ impl Cluster {
         let pool = self.marked_pool(&view.metadata);
         let marked = view.metadata.get(mark::OWNER).map(String::as_str) == Some(mark::OWNER_VALUE)
             && view.metadata.get(mark::CLUSTER) == Some(&self.name);
-        let server = Server {
+        let mut server = Server {
             marked,
             ..Server::from(&view)
         };
         // A VM that was renamed keeps its slot: the id decides.
-        let slot = match self.vms.get(&view.id) {
-            Some((slot, _)) => *slot,
-            None => self.join(now, name, slots),
+        let slot = match self.vms.get_key_value(&view.id) {
+            Some((id, slot)) => {
+                // One text for all that name it, however often it is listed.
+                server.id = id.clone();
+                *slot
+            }
+            None => {
+                let slot = self.join(now, name, slots);
+                self.vms.insert(view.id, slot);
+                slot
+            }
         };
-        self.vms.insert(view.id, (slot, server.clone()));
-        if let Some(member) = self.at_mut(slot) {
+        self.twins.remove(&server.id);
+        if let Some(member) = self
+            .members
+            .get_mut(slot.0 as usize)
+            .and_then(Option::as_mut)
+        {
             let told = member.node.as_ref().and_then(|node| node.vm.as_ref());
             let shown = member.server.as_ref();
             // Of two VMs under one name the one that the node runs on is shown, else the older.
@@ -179,8 +191,20 @@ impl Cluster {
                     && (told == Some(&shown.id)
                         || (shown.created, &shown.id) < (server.created, &server.id))
             });
-            if !other {
-                member.server = Some(server);
+            let aside = if other {
+                Some(server)
+            } else {
+                if let Some(node) = member.node.as_mut()
+                    && node.vm.as_ref() == Some(&server.id)
+                {
+                    node.vm = Some(server.id.clone());
+                }
+                let id = server.id.clone();
+                let before = member.server.replace(server);
+                before.filter(|before| before.id != id)
+            };
+            if let Some(aside) = aside {
+                self.twins.insert(aside.id.clone(), (slot, aside));
             }
         }
         if marked {
@@ -208,6 +232,10 @@ impl Cluster {
             .and_then(|member| member.server.as_ref())
             .is_some_and(|server| server.marked);
         if let Some(member) = self.at_mut(slot) {
+            let shown = member.server.as_ref().map(|server| &server.id);
+            if let Some(id) = shown.filter(|id| node.vm.as_ref() == Some(*id)) {
+                node.vm = Some(id.clone());
+            }
             member.node = Some(node);
         }
         // The VM's metadata says which pool, else the Node's label. A node whose VM is gone
@@ -219,13 +247,16 @@ impl Cluster {
     }
 
     fn drop_server(&mut self, id: &VmId, slots: &mut Slots<'_>) {
-        if let Some((slot, _)) = self.vms.remove(id) {
-            let twin = self.vms.values().find(|(other, _)| *other == slot);
-            let twin = twin.map(|(_, server)| server.clone());
-            if let Some(member) = self.at_mut(slot)
-                && member.server.as_ref().is_some_and(|shown| shown.id == *id)
-            {
-                member.server = twin;
+        if let Some(slot) = self.vms.remove(id) {
+            self.twins.remove(id);
+            let shown = self.member(slot).and_then(|member| member.server.as_ref());
+            if shown.is_some_and(|shown| shown.id == *id) {
+                let twin = self.twins.iter().find(|(_, (other, _))| *other == slot);
+                let twin = twin.map(|(id, _)| id.clone());
+                let twin = twin.and_then(|id| self.twins.remove(&id));
+                if let Some(member) = self.at_mut(slot) {
+                    member.server = twin.map(|(_, server)| server);
+                }
             }
             self.leave_if_empty(slot, slots);
         }
@@ -251,8 +282,9 @@ impl Cluster {
         }
         let slot = slots.give(&name);
         let index = slot.0 as usize;
-        if self.members.len() <= index {
-            self.members.resize_with(index + 1, || None);
+        while self.members.len() <= index {
+            grow(&mut self.members);
+            self.members.push(None);
         }
         let member = Some(Member {
             name: name.clone(),

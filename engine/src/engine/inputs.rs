@@ -80,7 +80,7 @@ impl Engine {
         }
         self.touched = touched;
         self.look_at_touched_pools(now);
-        self.replan |= !self.rules.is_quiet();
+        self.replan |= self.rules.take_fresh();
     }
 
     fn look_at_touched_pools(&mut self, now: Now) {
@@ -125,8 +125,7 @@ impl Engine {
             .observe(now, observation, &leaving, &mut slots);
         for change in changes.drain(..) {
             let (Change::Seen(slot) | Change::Joined(slot) | Change::Left(slot)) = change;
-            let (suspects, facts) = self.world.suspects();
-            suspects.watch(slot, facts);
+            self.world.watch(slot);
             match change {
                 Change::Seen(_) => {}
                 Change::Joined(slot) => self.rules.joined(slot, now.mono),

@@ -18,10 +18,13 @@ use crate::signals::Sight;
 use crate::time::{Now, Timestamp};
 use crate::window::{NodeSlot, Windows};
 
-/// Heartbeat intervals without a beat before a node counts as silent for storm and witness.
+/// Reporting intervals without a record before a node counts as silent for storm and witness.
 ///
-/// Three of ten seconds: one lost record is ordinary, and a broker failover can lose two. The
-/// policy's own threshold comes on top.
+/// Three: one lost record is ordinary, and a broker failover can lose two. The policy's own
+/// threshold comes on top.
+const SUSPECT_INTERVALS: u32 = 3;
+
+/// And no sooner than this: three intervals of ten seconds, which agents have by default.
 const SUSPECT: Duration = Duration::from_secs(30);
 
 /// Suspicions are kept by the second, and begin up to two of them early: so much may be between
@@ -49,8 +52,8 @@ pub(crate) struct Facts<'a> {
 /// ```
 ///
 /// INVARIANT: whoever [`Guard::is_ill`] is a suspect. Being heard of only moves a node's moment
-/// further away, so that a record changes nothing here; all else that moves it is an
-/// observation, which [`Suspects::watch`] is told of.
+/// further away, so that a record changes nothing here; of all else that moves it, which is an
+/// observation or an agent that begins to report more often, [`Suspects::watch`] is told.
 #[derive(Debug, Default)]
 pub(crate) struct Suspects {
     suspects: BTreeSet<(PoolSlot, NodeSlot)>,
@@ -180,7 +183,9 @@ impl Facts<'_> {
         let member = self.cluster.member(slot)?;
         let pool = member.pool?;
         let heard = self.windows.last_heard(slot).unwrap_or_default();
-        let mut due = heard.max(member.born()).plus(SUSPECT);
+        let mut due = heard
+            .max(member.born())
+            .plus(suspect_after(self.windows, slot));
         if let Some(lease) = member.node.as_ref().and_then(|node| node.lease) {
             let overdue = lease.seen.mono.plus(self.lease_grace);
             due = due.min(Timestamp(millis(overdue.0).saturating_add(apart)));
@@ -204,6 +209,12 @@ fn millis(millis: u64) -> i64 {
 fn second_of(time: Timestamp) -> Second {
     let second = time.millis().div_euclid(SLICE_MS).max(0);
     Second::try_from(second).unwrap_or(Second::MAX)
+}
+
+/// For how long a node must be silent to be suspected of it: by its own agent's rhythm.
+fn suspect_after(windows: &Windows, slot: NodeSlot) -> Duration {
+    let interval = windows.interval(slot).unwrap_or_default();
+    SUSPECT.max(interval * SUSPECT_INTERVALS)
 }
 
 /// Whether Nova says that the VM does not run.
@@ -305,11 +316,12 @@ impl Guard<'_> {
         if self.operation_of(&member.name).is_some() {
             return false;
         }
-        let silent = self
-            .sight
-            .silence(slot, member)
-            .is_some_and(|silence| silence >= SUSPECT);
-        silent || !self.seen_by_others(member, settings).is_empty()
+        self.is_silent(slot, member) || !self.seen_by_others(member, settings).is_empty()
+    }
+
+    fn is_silent(&self, slot: NodeSlot, member: &Member) -> bool {
+        let silence = self.sight.silence(slot, member);
+        silence.is_some_and(|silence| silence >= suspect_after(self.sight.windows, slot))
     }
 
     /// Who besides the rule itself says now that the node is ill.
@@ -320,11 +332,7 @@ impl Guard<'_> {
         settings: &PoolSettings,
     ) -> Vec<Witness> {
         let mut witnesses = Vec::new();
-        if self
-            .sight
-            .silence(slot, member)
-            .is_some_and(|silence| silence >= SUSPECT)
-        {
+        if self.is_silent(slot, member) {
             witnesses.push(Witness::Heartbeat);
         }
         witnesses.extend(self.seen_by_others(member, settings));

@@ -12,6 +12,8 @@ use std::time::Duration;
 use super::parts::{FULL, Kind, Part};
 use crate::event::Form;
 
+mod kept;
+
 /// Cores that a node may have. A core with a higher number is passed over.
 pub const CORES: usize = 1_024;
 

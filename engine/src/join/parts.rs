@@ -48,7 +48,7 @@ const MEMORY_STATES: [&[&str]; 12] = [
 pub(super) struct Kind {
     pub(super) form: Form,
     /// The agent itself sums over the cores, as collectd does with `ReportByCpu false`.
-    total: bool,
+    pub(super) total: bool,
 }
 
 /// One part of an instant.

@@ -398,3 +398,47 @@ proptest! {
         prop_assert_eq!(sorted(&mixed), in_order);
     }
 }
+
+#[test]
+fn what_was_learnt_of_the_cores_outlives_a_restart() {
+    let instant = |number: i64| {
+        let time = START + number * 10_000;
+        let parts = (0..4).flat_map(move |core| {
+            STATES.iter().map(move |state| {
+                let part = format!("{core}/{state}");
+                Owned::new(Form::CpuRate, &part, time, 12.5)
+            })
+        });
+        parts.collect::<Vec<_>>()
+    };
+    let mut joins = Joins::default();
+    for number in 0..6 {
+        push_all(&mut joins, &instant(number));
+    }
+    let bytes = joins.snapshot([NodeSlot(9), NODE].into_iter());
+    let mut restored = Joins::restore(&bytes).unwrap();
+    // The second of the snapshot's nodes is the second here.
+    let mut moved = Joins::default();
+    moved.nodes.resize_with(NODE.0 as usize, || None);
+    moved.nodes.push(restored.nodes.swap_remove(1));
+    assert_eq!(push_all(&mut moved, &instant(6)).len(), 1, "at once");
+    assert_eq!(push_all(&mut Joins::default(), &instant(6)).len(), 0);
+    let empty = Joins::restore(&[]).unwrap();
+    assert!(empty.snapshot([NODE].into_iter()).is_empty());
+}
+
+#[test]
+fn bytes_that_are_no_joins_are_refused() {
+    let mut joins = Joins::default();
+    push_all(
+        &mut joins,
+        &[Owned::new(Form::CpuPercent, "0/idle", START, 50.0)],
+    );
+    let bytes = joins.snapshot([NODE].into_iter());
+    assert!(Joins::restore(&bytes).is_ok());
+    for cut in 1..bytes.len() {
+        assert!(Joins::restore(&bytes[..cut]).is_err(), "{cut}");
+    }
+    let large = [&[0xff; 3][..], &[0x7f, 1]].concat();
+    assert!(Joins::restore(&large).is_err(), "a number of no node");
+}

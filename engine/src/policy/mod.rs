@@ -273,6 +273,13 @@ impl PolicySet {
         &self.loaded.hash
     }
 
+    /// What rule number `rule` asks, as one text that does not depend on the other rules. A
+    /// closure's is not known.
+    pub(crate) fn condition(&self, rule: usize) -> Option<String> {
+        let tree = self.loaded.parts.get(rule)?.tree.as_ref()?;
+        Some(tree.to_string())
+    }
+
     /// Evaluates the condition of rule number `rule`, without allocating or entering Rhai.
     ///
     /// An alert rule has no condition: true. A rule that is not [`Rule::native`] is unknown

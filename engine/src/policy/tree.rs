@@ -79,6 +79,36 @@ pub(super) struct Condition {
     pub(super) made: usize,
 }
 
+/// A condition as one text: two of one text ask the same, in whichever set they are.
+impl std::fmt::Display for Truth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Compare(comparison, left, right) => {
+                write!(f, "({left} {} {right})", comparison.symbol())
+            }
+            Self::And(left, right) => write!(f, "({left} and {right})"),
+            Self::Or(left, right) => write!(f, "({left} or {right})"),
+            Self::Not(inner) => write!(f, "!{inner}"),
+            Self::Flag(number) => write!(f, "{number}"),
+            Self::Broken => f.write_str("broken"),
+        }
+    }
+}
+
+impl std::fmt::Display for Number {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Constant(value) => write!(f, "{value}"),
+            Self::Signal(signal) => f.write_str(&signal.label),
+            Self::Arithmetic(arithmetic, left, right) => {
+                write!(f, "({left} {arithmetic:?} {right})")
+            }
+            Self::Negated(inner) => write!(f, "-{inner}"),
+            Self::Broken => f.write_str("broken"),
+        }
+    }
+}
+
 impl Comparison {
     /// The same question with its sides changed over.
     pub(super) fn turned(self) -> Self {

@@ -65,6 +65,7 @@ impl Rules {
     fn stand(&mut self, new: Asked) {
         self.answered(&new.proposal);
         if self.asked.len() < ASKED_MAX {
+            self.fresh = true;
             self.asked.push(new);
         }
     }

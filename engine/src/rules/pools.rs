@@ -65,6 +65,7 @@ impl Rules {
                     ran: sight.now.mono,
                     size,
                 };
+                self.fresh = true;
                 self.pools.insert((pool, place), standing);
             }
         }

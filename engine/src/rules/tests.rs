@@ -234,3 +234,60 @@ fn a_body_heals_only_the_node_that_its_rule_looked_at() {
         assert!(lab.failures.iter().all(|said| said.contains("`w5`")));
     });
 }
+
+/// Seconds from the first of a high load to the decision, if the policy is another 40 s after it.
+fn decided_after(reloaded: &'static str) -> usize {
+    const BUSY: &str = r#"scale_up("workers").when(mean("cpu", "1m") > 0.75)
+        .for_at_least("2m").then(|pool| pool.add(1, "busy"));"#;
+    on_engine_stack(move || {
+        let mut lab = Lab::new(Plan {
+            policy: BUSY,
+            ..Plan::default()
+        });
+        lab.run(400);
+        lab.cpu(Some(0.95));
+        for second in 0..400 {
+            if second == 100 {
+                lab.step(Input::Policies(policies(reloaded)));
+            }
+            lab.run(1);
+            if !lab.decided().is_empty() {
+                return second;
+            }
+        }
+        usize::MAX
+    })
+}
+
+#[test]
+fn a_reload_keeps_the_hold_times_of_rules_that_stay() {
+    let moved = r#"
+        heal("workers").when(silent("60s")).ladder(["reboot"]);
+
+        scale_up("workers").when(mean("cpu", "1m") > 0.75)
+        .for_at_least("2m").then(|pool| pool.add(2, "very busy"));"#;
+    let other = r#"scale_up("workers").when(mean("cpu", "1m") > 0.76)
+        .for_at_least("2m").then(|pool| pool.add(1, "busy"));"#;
+    let kept = decided_after(moved);
+    assert!((120..200).contains(&kept), "{kept}: it moved and stays");
+    let anew = decided_after(other);
+    assert!((220..300).contains(&anew), "{anew}: it asks something else");
+}
+
+#[test]
+fn a_reload_keeps_the_hold_times_of_a_node() {
+    const HOT: &str = r#"heal("workers").when(mean("cpu", "1m") > 0.9).for_at_least("5m")
+        .then(|node| node.reboot("hot"));"#;
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            policy: HOT,
+            ..Plan::default()
+        });
+        lab.run(400);
+        lab.node("w3").cpu = Some(0.99);
+        lab.run(200);
+        lab.step(Input::Policies(policies(&format!("// A word.\n{HOT}"))));
+        lab.run(200);
+        assert_eq!(lab.refusals().len(), 1, "one witness, five minutes after");
+    });
+}

@@ -6,7 +6,8 @@
 //! ```text
 //! version u32
 //! metrics u16, each: name, tick in ms u32, ticks that share a sample u32
-//! nodes   u32, each: name, last heard i64 (ms, or i64::MIN + 1)
+//! nodes   u32, each: name, last heard i64 (ms, or i64::MIN + 1),
+//!                    pace: told u16, gaps u16 twice (10 ms), told at u16 (s),
 //!                    and for each metric: samples u16; if there are any
 //!                    kind u8 (0: ten-millionths i32, 1: f64), interval u16 (10 ms),
 //!                    newest tick i64, times u16 each, values each
@@ -15,12 +16,13 @@
 
 use std::time::Duration;
 
+use super::pace::Pace;
 use super::series::View;
 use super::stat::Column;
 use super::{MetricSlot, NEVER, NodeSlot, WindowPlan, Windows};
 
 /// Raised whenever the layout above changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Why bytes are not a snapshot. The windows are then to be refilled from the input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +62,7 @@ impl Windows {
             put_name(&mut out, name);
             let heard = self.heard.get(node).copied().unwrap_or(NEVER);
             out.extend(heard.max(NEVER).to_le_bytes());
+            put_pace(&mut out, self.paces.get(node).copied().unwrap_or_default());
             for metric in &self.metrics {
                 if let Some(view) = metric.view(node) {
                     put_series(&mut out, &view);
@@ -81,7 +84,7 @@ impl Windows {
         bytes: &[u8],
     ) -> Result<(Self, Vec<String>), SnapshotError> {
         let mut windows = Self::new(plan, lateness);
-        let mut reader = Reader { bytes, at: 0 };
+        let mut reader = Reader::new(bytes);
         let version = u32::from_le_bytes(reader.take()?);
         if version != VERSION {
             return Err(SnapshotError::Version(version));
@@ -104,6 +107,9 @@ impl Windows {
             if let Some(heard) = windows.heard.get_mut(slot.0 as usize) {
                 *heard = i64::from_le_bytes(reader.take()?).max(NEVER);
             }
+            if let Some(pace) = windows.paces.get_mut(slot.0 as usize) {
+                *pace = reader.pace()?;
+            }
             for origin in &origins {
                 let Some(view) = columns.read(&mut reader)? else {
                     continue;
@@ -116,15 +122,15 @@ impl Windows {
                 }
             }
         }
-        if reader.at != bytes.len() {
-            return Err(SnapshotError::Damaged(reader.at));
+        if !reader.is_at_end() {
+            return Err(reader.damaged());
         }
         Ok((windows, names))
     }
 }
 
 /// Bytes of a node without a name in a snapshot without metrics.
-const SMALLEST_NODE: usize = 10;
+const SMALLEST_NODE: usize = 18;
 
 /// Ticks beyond this are no times: with ticks of 20 ms it is 5.7 million years.
 const FAR: i64 = 1 << 53;
@@ -184,19 +190,33 @@ impl Columns {
     }
 }
 
-struct Reader<'a> {
+/// Reads numbers one after the other.
+pub(crate) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
+    /// That what was read last cannot be.
+    pub(crate) fn damaged(&self) -> SnapshotError {
+        SnapshotError::Damaged(self.at)
+    }
+
     fn slice(&mut self, len: usize) -> Result<&'a [u8], SnapshotError> {
         let slice = self.bytes.get(self.at..self.at.saturating_add(len));
         self.at += slice.map_or(0, <[u8]>::len);
         slice.ok_or(SnapshotError::Damaged(self.at))
     }
 
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Result<[u8; N], SnapshotError> {
         let slice = self.slice(N)?;
         slice
             .try_into()
@@ -217,6 +237,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    fn pace(&mut self) -> Result<Pace, SnapshotError> {
+        Ok(Pace {
+            told: u16::from_le_bytes(self.take()?),
+            gaps: [
+                u16::from_le_bytes(self.take()?),
+                u16::from_le_bytes(self.take()?),
+            ],
+            at: u16::from_le_bytes(self.take()?),
+        })
+    }
+
     fn column<T, const N: usize>(
         &mut self,
         column: &mut Vec<T>,
@@ -228,6 +259,13 @@ impl<'a> Reader<'a> {
         let (numbers, _) = slice.as_chunks::<N>();
         column.extend(numbers.iter().map(|number| read(*number)));
         Ok(())
+    }
+}
+
+fn put_pace(out: &mut Vec<u8>, pace: Pace) {
+    let [newer, older] = pace.gaps;
+    for number in [pace.told, newer, older, pace.at] {
+        out.extend(number.to_le_bytes());
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::cluster::PoolSlot;
-use crate::event::{Input, Observation, ServerStatus, SourceName};
+use crate::event::{Batch, Input, Observation, ServerStatus, SourceName};
 use crate::lab::{Lab, Plan, on_engine_stack, pool, vm};
 use crate::names::NodeName;
 
@@ -54,6 +54,12 @@ pub(crate) fn happens(lab: &mut Lab, what: u8, node: usize) {
             lab.step(Input::Tick);
         }
         11 => lab.restart(),
+        13 => {
+            let mut batch = Batch::new(SourceName::Kafka, lab.now.wall);
+            let interval = Duration::from_secs(5 + 20 * node as u64);
+            batch.push_record(&name, lab.now.wall, Some(interval));
+            lab.step(Input::Batch(batch));
+        }
         _ => lab.round(),
     }
 }
@@ -79,7 +85,7 @@ proptest! {
 
     #[test]
     fn the_few_are_all_who_are_ill(
-        events in prop::collection::vec((0..13_u8, 0..6_usize, 1..25_000_u64), 1..60),
+        events in prop::collection::vec((0..14_u8, 0..6_usize, 1..25_000_u64), 1..60),
     ) {
         let seen = on_engine_stack(move || {
             let mut lab = Lab::new(Plan::default());
@@ -120,5 +126,77 @@ fn who_is_ill_becomes_so_without_a_word_and_is_well_with_one() {
         lab.node("w5").kubelet = false;
         lab.run(60);
         assert_eq!(both(&lab).0.len(), 1, "its lease is overdue");
+    });
+}
+
+/// Records of all nodes every so many seconds, for so long; w3's agent dies before the last
+/// `silent` seconds of it. Says how many are ill in the end.
+fn ill_at_pace(every: u64, told: bool, silent: u64) -> usize {
+    let mut lab = Lab::new(Plan::default());
+    for node in &mut lab.nodes {
+        node.agent = false;
+    }
+    let end = 12 * every + silent;
+    for second in 0..end {
+        if second % every == 0 {
+            let mut batch = Batch::new(SourceName::Kafka, lab.now.wall);
+            for node in &lab.nodes {
+                if node.name != "w3" || second <= end - silent {
+                    let interval = told.then(|| Duration::from_secs(every));
+                    batch.push_record(&node.name, lab.now.wall, interval);
+                }
+            }
+            lab.step(Input::Batch(batch));
+        }
+        lab.run(1);
+    }
+    both(&lab).0.len()
+}
+
+#[test]
+fn silence_is_judged_by_the_agents_own_rhythm() {
+    on_engine_stack(|| {
+        for (every, told, silent, wanted) in [
+            // As ever: three intervals of ten seconds, and never less than that.
+            (10, true, 29, 0),
+            (10, true, 32, 1),
+            (2, true, 29, 0),
+            (2, true, 32, 1),
+            // Agents that report every 60 s: none of the others is ill meanwhile.
+            (60, true, 59, 0),
+            (60, true, 178, 0),
+            (60, true, 182, 1),
+            (60, false, 178, 0),
+            (60, false, 182, 1),
+        ] {
+            let found = ill_at_pace(every, told, silent);
+            assert_eq!(found, wanted, "every {every} s, told: {told}, {silent} s");
+        }
+    });
+}
+
+#[test]
+fn agents_that_report_once_a_minute_are_no_storm() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        for node in &mut lab.nodes {
+            node.agent = false;
+        }
+        for second in 0..900 {
+            // Each at a second of its own, as agents do.
+            let mut batch = Batch::new(SourceName::Kafka, lab.now.wall);
+            for (place, node) in (0..).zip(&lab.nodes) {
+                if second % 60 == place * 9 {
+                    let interval = Some(Duration::from_secs(60));
+                    batch.push_record(&node.name, lab.now.wall, interval);
+                }
+            }
+            lab.step(Input::Batch(batch));
+            lab.run(1);
+            // Before its first record nobody knows how often an agent reports.
+            if second > 60 {
+                assert_eq!(both(&lab).0, [0; 0], "second {second}");
+            }
+        }
     });
 }
