@@ -261,6 +261,8 @@ impl Engine {
             Input::Source(report) => {
                 let settings = Arc::clone(&self.world.settings);
                 self.world.brakes.report(now, &settings, report);
+                // What waits for a source to be heard again does not wait for the tick.
+                self.replan |= !self.rules.is_quiet();
             }
             Input::Operator(request) => self.operator(now, request),
             Input::Outcome(key, result) => self.outcome(now, key, result),

@@ -305,6 +305,11 @@ impl Rules {
         asked.chain(nodes).chain(pools).cloned().collect()
     }
 
+    /// Whether nothing stands.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.asked.is_empty() && self.nodes.is_empty() && self.pools.is_empty()
+    }
+
     /// Whether anything was proposed since the last call: what merely goes on to stand is
     /// decided on again with each tick.
     pub(crate) fn take_fresh(&mut self) -> bool {
