@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   off ──power on──▶ booting ──boot time──▶ joining ──▶ up ──power off──▶ off
+//!                                               ├─ asks for its certificate, and waits until it is issued
 //!                                               └─ bad token, name taken ─▶ not joined
 //! ```
 //!
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::cloud::Server;
 use crate::json::{set, text, text_or_empty};
+use crate::kube::certificates::Standing;
 use crate::kube::pods::{condition, is_ready, set_condition};
 use crate::kube::store::is_deleting;
 use crate::kube::{Kind, pods};
@@ -52,7 +54,7 @@ pub struct Guest {
     disk: u32,
     /// True once this disk holds a kubelet's certificate.
     has_certificate: bool,
-    /// The token was refused; a join that never succeeds is not tried for ever.
+    /// A token that is refused until then is not tried for ever.
     join_until: Timestamp,
     renewed: Timestamp,
     ready_at: Timestamp,
@@ -268,44 +270,51 @@ impl World {
         }
     }
 
-    /// One try to join: with the certificate on the disk, else with the token in the user data.
+    /// One turn of joining: with the certificate on the disk, else by asking for one with the
+    /// token in the user data.
     fn join(&mut self, id: &str) {
-        let now = self.now;
         let Some((guest, server)) = self.guests.get(id).zip(self.cloud.servers.get(id)) else {
             return;
         };
-        let (node, has_certificate, until) =
-            (guest.node.clone(), guest.has_certificate, guest.join_until);
+        let (node, disk, until) = (guest.node.clone(), guest.disk, guest.join_until);
         let node_is_ready = self.cluster.store.get(Kind::Node, "", &node).map(is_ready);
-        let refusal = if has_certificate {
-            None
-        } else {
-            match find_token(&user_data(server)) {
-                None => Some("no token in the user data"),
-                Some(token) => match crate::kube::token_is_good(self, &token) {
-                    false => Some("token not accepted"),
-                    // kubeadm's own check: "a Node with name … and status "Ready" already exists".
-                    true if node_is_ready == Some(true) => Some("a ready node of that name exists"),
-                    true => None,
-                },
-            }
-        };
-        match refusal {
-            None => self.joined(id, &node, node_is_ready.is_some()),
-            Some(reason) => {
-                let last = now >= until || reason != "token not accepted";
-                if last {
-                    if let Some(guest) = self.guests.guests.get_mut(id) {
-                        guest.phase = Phase::NotJoined;
-                    }
-                    self.note(Fact::JoinFailed {
-                        node,
-                        server: id.to_owned(),
-                        reason,
-                    });
-                }
-            }
+        if guest.has_certificate {
+            self.joined(id, &node, node_is_ready.is_some());
+            return;
         }
+        let Some(token) = find_token(&user_data(server)) else {
+            self.join_failed(id, node, "no token in the user data");
+            return;
+        };
+        // The key is on the disk, and the request is called after it.
+        let request = format!("node-csr-{id}-{disk}");
+        let asked = self.cluster.store.get(Kind::Csr, "", &request).is_some();
+        // kubeadm's own check: "a Node with name … and status "Ready" already exists".
+        if !asked && node_is_ready == Some(true) {
+            self.join_failed(id, node, "a ready node of that name exists");
+            return;
+        }
+        match self.ask_for_certificate(&token, &node, &request) {
+            Standing::Issued => self.joined(id, &node, node_is_ready.is_some()),
+            // Its kubelet waits for as long as it takes.
+            Standing::Waits => {}
+            Standing::Denied => self.join_failed(id, node, "certificate denied"),
+            Standing::Refused if self.now >= until => {
+                self.join_failed(id, node, "token not accepted");
+            }
+            Standing::Refused => {}
+        }
+    }
+
+    fn join_failed(&mut self, id: &str, node: String, reason: &'static str) {
+        if let Some(guest) = self.guests.guests.get_mut(id) {
+            guest.phase = Phase::NotJoined;
+        }
+        self.note(Fact::JoinFailed {
+            node,
+            server: id.to_owned(),
+            reason,
+        });
     }
 
     fn joined(&mut self, id: &str, node: &str, known: bool) {

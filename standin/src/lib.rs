@@ -9,7 +9,7 @@
 //! A request's way: `http.rs` reads it → `front.rs` writes it into the ledger and asks the
 //! faults → `keystone.rs`, `nova/` or `kube/` carry it out on the `World` → it is answered.
 //! Meanwhile `World::step` moves `cloud.rs`, `guest.rs`, the controllers in `kube/` and
-//! `agent.rs` on. `checker.rs` judges ledger and world at any moment.
+//! `agent.rs` on. `kubelet.rs` is a guest for real clusters. `checker.rs` judges ledger and world at any moment.
 
 mod agent;
 pub mod checker;
@@ -23,6 +23,7 @@ mod ids;
 mod json;
 mod keystone;
 mod kube;
+pub mod kubelet;
 mod ledger;
 mod neutron;
 mod nova;

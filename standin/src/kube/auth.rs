@@ -13,21 +13,37 @@ use crate::world::{World, parse_time};
 /// Secret is gone.
 const TOKEN_CACHE: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// The group of kubeadm's own tokens. What it asks for is approved by the cluster at once.
+pub(super) const KUBEADM_GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
+
+/// Groups whose bootstrap tokens have the rights to join: kubeadm's, and the one of
+/// `deploy/rbac.yaml`, for which nobody but Rhizome approves anything.
+const JOINING_GROUPS: [&str; 2] = [KUBEADM_GROUP, "system:bootstrappers:rhizome"];
+
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum User {
     /// Rhizome's service account.
     Rhizome,
-    /// The holder of a bootstrap token, by the token's id.
-    Bootstrap(String),
+    /// The holder of a bootstrap token.
+    Bootstrap(Bearer),
     /// Nobody.
     Anonymous,
+}
+
+/// Who a bootstrap token says that its holder is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bearer {
+    /// The token's id.
+    pub(crate) id: String,
+    /// The groups that its Secret names.
+    pub(crate) groups: Vec<String>,
 }
 
 /// An accepted bootstrap token.
 #[derive(Debug, Clone)]
 pub(crate) struct Cached {
-    id: String,
+    bearer: Bearer,
     until: Timestamp,
 }
 
@@ -36,26 +52,28 @@ impl User {
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Rhizome => "system:serviceaccount:kube-system:rhizome".to_owned(),
-            Self::Bootstrap(id) => format!("system:bootstrap:{id}"),
+            Self::Bootstrap(bearer) => format!("system:bootstrap:{}", bearer.id),
             Self::Anonymous => "system:anonymous".to_owned(),
         }
     }
 
     /// The user's groups.
-    pub(crate) fn groups(&self) -> Vec<&'static str> {
-        match self {
-            Self::Rhizome => vec![
+    pub(crate) fn groups(&self) -> Vec<String> {
+        let named: &[&str] = match self {
+            Self::Rhizome => &[
                 "system:serviceaccounts",
                 "system:serviceaccounts:kube-system",
                 "system:authenticated",
             ],
-            Self::Bootstrap(_) => vec![
-                "system:bootstrappers",
-                "system:bootstrappers:kubeadm:default-node-token",
-                "system:authenticated",
-            ],
-            Self::Anonymous => vec!["system:unauthenticated"],
-        }
+            Self::Bootstrap(bearer) => {
+                let mut groups = vec!["system:bootstrappers".to_owned()];
+                groups.extend(bearer.groups.iter().cloned());
+                groups.push("system:authenticated".to_owned());
+                return groups;
+            }
+            Self::Anonymous => &["system:unauthenticated"],
+        };
+        named.iter().map(|group| (*group).to_owned()).collect()
     }
 }
 
@@ -74,19 +92,19 @@ pub(crate) fn authenticate(world: &mut World, request: &Request) -> Option<User>
         .accepted
         .retain(|_, cached| cached.until > now);
     if let Some(cached) = world.cluster.accepted.get(token) {
-        return Some(User::Bootstrap(cached.id.clone()));
+        return Some(User::Bootstrap(cached.bearer.clone()));
     }
-    let id = token_id(world, token)?;
+    let bearer = bearer_of(world, token)?;
     let cached = Cached {
-        id: id.clone(),
+        bearer: bearer.clone(),
         until: now.plus(TOKEN_CACHE),
     };
     world.cluster.accepted.insert(token.to_owned(), cached);
-    Some(User::Bootstrap(id))
+    Some(User::Bootstrap(bearer))
 }
 
-/// The id of a bootstrap token that is good now; nothing if it is not, whatever the reason.
-pub(crate) fn token_id(world: &World, token: &str) -> Option<String> {
+/// Who holds a bootstrap token that is good now; nothing if it is not, whatever the reason.
+pub(crate) fn bearer_of(world: &World, token: &str) -> Option<Bearer> {
     let (id, secret) = token.split_once('.')?;
     let object = world.cluster.get(
         Kind::Secret,
@@ -105,7 +123,28 @@ pub(crate) fn token_id(world: &World, token: &str) -> Option<String> {
             None => true,
             Some(expiration) => parse_time(&expiration).is_some_and(|at| at > world.now),
         };
-    good.then(|| id.to_owned())
+    good.then(|| Bearer {
+        id: id.to_owned(),
+        groups: field("auth-extra-groups")
+            .unwrap_or_default()
+            .split(',')
+            .filter(|group| !group.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    })
+}
+
+impl Bearer {
+    fn may_join(&self) -> bool {
+        self.groups
+            .iter()
+            .any(|group| JOINING_GROUPS.contains(&group.as_str()))
+    }
+
+    /// Whether the cluster approves by itself what the holder asks for.
+    pub(super) fn is_approved_by_itself(&self) -> bool {
+        self.groups.iter().any(|group| group == KUBEADM_GROUP)
+    }
 }
 
 /// The verb of a request on a kind.
@@ -135,6 +174,7 @@ fn may(world: &World, user: &User, verb: &str, target: &Target) -> bool {
     let resource = resource(target);
     match user {
         User::Rhizome => !world.cluster.denied.contains(&(verb.to_owned(), resource)),
+        User::Bootstrap(bearer) if !bearer.may_join() => false,
         User::Bootstrap(_) => match target.kind {
             Kind::Csr => matches!(verb, "create" | "get" | "list" | "watch"),
             Kind::Node => verb == "get",
@@ -192,6 +232,17 @@ pub(crate) fn authorize(
     ))
 }
 
+/// The 403 of a path that is no resource.
+pub(crate) fn no_right_to_path(request: &Request, user: &User) -> Answer {
+    let message = format!(
+        "forbidden: User \"{}\" cannot {} path \"{}\"",
+        user.name(),
+        request.method.as_str().to_ascii_lowercase(),
+        request.path,
+    );
+    status::with_details(403, "Forbidden", &message)
+}
+
 /// `SelfSubjectAccessReview`: no right is needed to ask for one's own.
 pub(crate) fn access_review(world: &World, request: &Request, user: &User) -> Answer {
     let Some(mut review) = request.json() else {
@@ -214,5 +265,8 @@ pub(crate) fn access_review(world: &World, request: &Request, user: &User) -> An
     set(&mut review, "/apiVersion", "authorization.k8s.io/v1");
     set(&mut review, "/kind", "SelfSubjectAccessReview");
     set(&mut review, "/status", answer);
+    if review.get("metadata").is_none() {
+        set(&mut review, "/metadata", json!({}));
+    }
     Answer::json(201, review)
 }

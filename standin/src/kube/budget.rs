@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::kinds::Kind;
-use super::pods::is_ready;
+use super::pods::{is_ready, set_condition};
 use super::select::label_selector_takes;
 use super::store::{is_deleting, key_of};
 use crate::json::{integer, items, set, text};
@@ -12,6 +12,7 @@ use crate::world::World;
 impl World {
     /// Counts healthy and expected pods anew for every budget.
     pub(super) fn refresh_budgets(&mut self) {
+        let now = self.now;
         for key in self.cluster.store.keys(Kind::Budget) {
             let Some(budget) = self.cluster.store.get(Kind::Budget, &key.0, &key.1) else {
                 continue;
@@ -50,6 +51,15 @@ impl World {
                 set(budget, "/status/expectedPods", expected);
                 set(budget, "/status/disruptionsAllowed", allowed);
                 set(budget, "/status/observedGeneration", generation);
+                let (status, reason) = match allowed {
+                    0 => ("False", "InsufficientPods"),
+                    _ => ("True", "SufficientPods"),
+                };
+                set_condition(budget, now, "DisruptionAllowed", status, reason, "");
+                let conditions = crate::json::array(budget, "/status/conditions");
+                for condition in conditions {
+                    set(condition, "/observedGeneration", generation);
+                }
             });
         }
     }

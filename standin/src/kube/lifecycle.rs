@@ -62,6 +62,7 @@ impl World {
     /// Lets the node controllers have their turn.
     pub(super) fn step_nodes(&mut self) {
         self.see_renewals();
+        self.annotate_nodes();
         let period = self.now.millis().rem_euclid(MONITOR_PERIOD_MS);
         if period < i64::try_from(STEP.as_millis()).unwrap_or(i64::MAX) {
             self.mark_silent();
@@ -95,6 +96,22 @@ impl World {
                 }
             })
             .or_insert((renewal, now));
+        }
+    }
+
+    /// The controller of the time that a kubelet may keep secrets; in small clusters none.
+    fn annotate_nodes(&mut self) {
+        const TTL: &str = "/metadata/annotations/node.alpha.kubernetes.io~1ttl";
+        let new: Vec<Key> = self
+            .cluster
+            .list(Kind::Node)
+            .filter(|node| text(node, TTL).is_none())
+            .map(key_of)
+            .collect();
+        for key in new {
+            self.cluster
+                .store
+                .update(Kind::Node, &key, |node| set(node, TTL, "0"));
         }
     }
 

@@ -10,7 +10,7 @@ use super::kinds::Kind;
 use super::select::Selector;
 use super::store::is_deleting;
 use super::watch::WatchRequest;
-use super::{Target, evict, patch, pods, status};
+use super::{Target, evict, patch, pods, rules, status};
 use crate::http::{Answer, Request};
 use crate::json::{set, text, text_or_empty};
 use crate::ledger::{Fact, Fate};
@@ -117,7 +117,13 @@ fn list(world: &World, request: &Request, target: &Target) -> Answer {
             "/continue",
             STANDARD.encode(format!("{version}:{end}")),
         );
-        set(&mut metadata, "/remainingItemCount", all.len() - end);
+        // Seen: with a selector nobody counts what is left.
+        let chosen = ["labelSelector", "fieldSelector"]
+            .iter()
+            .any(|name| request.parameter(name).is_some_and(|text| !text.is_empty()));
+        if !chosen {
+            set(&mut metadata, "/remainingItemCount", all.len() - end);
+        }
     }
     Answer::json(
         200,
@@ -140,7 +146,7 @@ fn too_new(request: &Request, version: u64) -> Option<Answer> {
     if asked <= version {
         return None;
     }
-    let message = format!("Too large resource version: {asked}, current: {version}");
+    let message = format!("Timeout: Too large resource version: {asked}, current: {version}");
     let mut body = status::body(504, "Timeout", &message);
     set(
         &mut body,
@@ -158,6 +164,15 @@ fn watch(world: &World, request: &Request, target: &Target) -> Answer {
     };
     if let Some(answer) = too_new(request, world.cluster.store.version()) {
         return answer;
+    }
+    if let Some(version) = request.parameter("resourceVersion")
+        && !version.is_empty()
+        && version.parse::<u64>().is_err()
+    {
+        let message = format!(
+            "resourceVersion: Invalid value: \"{version}\": strconv.ParseUint: parsing \"{version}\": invalid syntax"
+        );
+        return status::failure(500, "", &message);
     }
     WatchRequest::read(request, target.kind, selector).answer()
 }
@@ -208,60 +223,15 @@ fn create(
         "/metadata/creationTimestamp",
         seconds(world.now),
     );
-    prepare(world, user, kind, &mut object);
+    if let Some(answer) = rules::refuse_new(kind, &name, &object) {
+        return answer;
+    }
+    rules::prepare(world.now, user, kind, &mut object);
     if dry_run {
         return Answer::json(201, object);
     }
     let stored = world.cluster.store.put(kind, object);
     Answer::json(201, stored.as_ref().clone()).done()
-}
-
-/// What the server adds to a new object of each kind.
-fn prepare(world: &World, user: &User, kind: Kind, object: &mut Value) {
-    match kind {
-        Kind::Secret => {
-            if let Some(Value::Object(plain)) = crate::json::remove(object, "/stringData") {
-                for (key, value) in plain {
-                    let encoded = STANDARD.encode(value.as_str().unwrap_or_default());
-                    let key = key.replace('~', "~0").replace('/', "~1");
-                    set(object, &format!("/data/{key}"), encoded);
-                }
-            }
-            if text(object, "/type").is_none() {
-                set(object, "/type", "Opaque");
-            }
-        }
-        Kind::Pod => pods::prepare(object),
-        Kind::Budget => {
-            set(object, "/metadata/generation", 1);
-            set(
-                object,
-                "/status",
-                json!({"currentHealthy": 0, "desiredHealthy": 0, "disruptionsAllowed": 0,
-                    "expectedPods": 0}),
-            );
-        }
-        Kind::Csr => {
-            set(object, "/spec/username", user.name());
-            set(object, "/spec/groups", user.groups());
-            set(object, "/status", json!({}));
-            let signer = text_or_empty(object, "/spec/signerName").to_owned();
-            let bootstraps = matches!(user, User::Bootstrap(_));
-            // As kubeadm binds it: whoever holds a bootstrap token gets a kubelet's client
-            // certificate at once; nothing else is ever approved by itself.
-            if bootstraps && signer == "kubernetes.io/kube-apiserver-client-kubelet" {
-                let now = seconds(world.now);
-                set(
-                    object,
-                    "/status/conditions",
-                    json!([{"type": "Approved", "status": "True", "reason": "AutoApproved",
-                        "message": "Auto approving kubelet client certificate after SubjectAccessReview.",
-                        "lastUpdateTime": now, "lastTransitionTime": now}]),
-                );
-            }
-        }
-        _ => {}
-    }
 }
 
 fn update(world: &mut World, request: &Request, target: &Target, dry_run: bool) -> Answer {
@@ -339,7 +309,8 @@ fn patch_object(world: &mut World, request: &Request, target: &Target, dry_run: 
     let Some(body) = request.json() else {
         return status::failure(400, "BadRequest", "the body is no JSON");
     };
-    if let Some(answer) = unknown_field(request, target, &body) {
+    let misspelt = rules::misspelt(target, &body);
+    if let Some(answer) = rules::refuse_misspelt(request, target, misspelt.as_deref()) {
         return answer;
     }
     let answer = change(world, target, dry_run, |object| {
@@ -357,43 +328,18 @@ fn patch_object(world: &mut World, request: &Request, target: &Target, dry_run: 
             }
             _ => return Err(Refused::Media(media.clone())),
         }
+        if let Some(field) = &misspelt {
+            crate::json::remove(object, &format!("/{}", field.replace('.', "/")));
+        }
         Ok(())
     });
-    match misspelt(target, &body) {
+    match misspelt {
         Some(field) if answer.status == 200 => answer.with_header(
             "warning",
             format!("299 - \"unknown field \\\"{field}\\\"\""),
         ),
         _ => answer,
     }
-}
-
-/// Fields of a Node's spec; any other in a patch is a mistake that the API warns of.
-const NODE_SPEC: [&str; 7] = [
-    "unschedulable",
-    "taints",
-    "providerID",
-    "podCIDR",
-    "podCIDRs",
-    "configSource",
-    "externalID",
-];
-
-fn misspelt(target: &Target, body: &Value) -> Option<String> {
-    let spec = body.get("spec").filter(|_| target.kind == Kind::Node)?;
-    let field = spec
-        .as_object()?
-        .keys()
-        .find(|key| !key.starts_with('$') && !NODE_SPEC.contains(&key.as_str()))?;
-    Some(format!("spec.{field}"))
-}
-
-fn unknown_field(request: &Request, target: &Target, body: &Value) -> Option<Answer> {
-    let strict = request.parameter("fieldValidation") == Some("Strict");
-    let field = misspelt(target, body).filter(|_| strict)?;
-    let name = target.name.as_deref().unwrap_or_default();
-    let message = format!("strict decoding error: unknown field \"{field}\"");
-    Some(status::about(422, "Invalid", &message, target.kind, name))
 }
 
 /// Makes a change, with the checks that every change meets.
@@ -429,12 +375,10 @@ fn change(
         "/metadata/resourceVersion",
         text_or_empty(&old, "/metadata/resourceVersion"),
     );
-    if let Some(answer) = immutable(kind, &key.1, &old, &new) {
+    if let Some(answer) = rules::immutable(kind, &key.1, &old, &new) {
         return answer;
     }
-    if kind == Kind::Node {
-        drop_false(&mut new);
-    }
+    rules::tidy(world.now, kind, &mut new);
     if kind == Kind::Budget && old.get("spec") != new.get("spec") {
         let generation = crate::json::integer(&old, "/metadata/generation").unwrap_or(1);
         set(&mut new, "/metadata/generation", generation + 1);
@@ -459,41 +403,6 @@ fn change(
     if changed { answer.done() } else { answer }
 }
 
-fn immutable(kind: Kind, name: &str, old: &Value, new: &Value) -> Option<Answer> {
-    if text(old, "/metadata/uid") != text(new, "/metadata/uid") {
-        let mut answer = status::invalid(
-            kind,
-            name,
-            "metadata.uid",
-            "FieldValueInvalid",
-            "Invalid value: field is immutable",
-        );
-        answer.status = 422;
-        return Some(answer);
-    }
-    let provider = text_or_empty(old, "/spec/providerID");
-    if kind == Kind::Node
-        && !provider.is_empty()
-        && provider != text_or_empty(new, "/spec/providerID")
-    {
-        return Some(status::invalid(
-            kind,
-            name,
-            "spec.providerID",
-            "FieldValueForbidden",
-            "Forbidden: node updates may not change providerID except from \"\" to valid",
-        ));
-    }
-    None
-}
-
-/// Go leaves out what is empty: `unschedulable: false` is no field at all.
-fn drop_false(node: &mut Value) {
-    if node.pointer("/spec/unschedulable") == Some(&Value::Bool(false)) {
-        crate::json::remove(node, "/spec/unschedulable");
-    }
-}
-
 fn note_cordon(world: &mut World, kind: Kind, name: &str, old: &Value, new: &Value) {
     let cordoned = |node: &Value| node.pointer("/spec/unschedulable") == Some(&Value::Bool(true));
     if kind == Kind::Node && cordoned(old) != cordoned(new) {
@@ -514,19 +423,30 @@ fn delete(world: &mut World, request: &Request, target: &Target, dry_run: bool) 
     if let Some(answer) = unmet_precondition(kind, name, &object, &options) {
         return answer;
     }
-    let dry_run = dry_run || crate::json::items(&options, "/dryRun").any(|what| what == "All");
+    // Seen: with options in the body, those in the query are not read at all.
+    let dry_run = if request.body.is_empty() {
+        dry_run
+    } else {
+        crate::json::items(&options, "/dryRun").any(|what| what == "All")
+    };
     if kind == Kind::Pod {
         let grace = crate::json::integer(&options, "/gracePeriodSeconds")
             .or_else(|| request.parameter("gracePeriodSeconds")?.parse().ok());
         if !dry_run {
             pods::delete(world, &key, grace);
         }
-        let shown = world.cluster.get(kind, &key.0, name).unwrap_or(&object);
-        return Answer::json(200, shown.clone()).done();
+        let shown = match world.cluster.get(kind, &key.0, name) {
+            Some(pod) => pod.clone(),
+            None => pods::ended(world.now, object),
+        };
+        return Answer::json(200, shown).done();
     }
     let uid = text_or_empty(&object, "/metadata/uid").to_owned();
-    let success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
+    let mut success = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "details": {"name": name, "kind": kind.info().plural, "uid": uid}});
+    if !kind.info().group.is_empty() {
+        set(&mut success, "/details/group", kind.info().group);
+    }
     if dry_run {
         return Answer::json(200, success);
     }

@@ -19,16 +19,59 @@ const COLLECT_INTERVAL_MS: i64 = 20_000;
 /// The grace of a pod that names none.
 const DEFAULT_GRACE_SECONDS: i64 = 30;
 
+/// Fields of a pod's spec that the server writes when they are not said.
+const POD_DEFAULTS: [(&str, &str); 6] = [
+    ("dnsPolicy", "ClusterFirst"),
+    ("preemptionPolicy", "PreemptLowerPriority"),
+    ("restartPolicy", "Always"),
+    ("schedulerName", "default-scheduler"),
+    ("serviceAccount", "default"),
+    ("serviceAccountName", "default"),
+];
+
+/// The same of a container.
+const CONTAINER_DEFAULTS: [(&str, &str); 3] = [
+    ("imagePullPolicy", "Always"),
+    ("terminationMessagePath", "/dev/termination-log"),
+    ("terminationMessagePolicy", "File"),
+];
+
 /// The server's defaults of a new pod.
 pub(super) fn prepare(pod: &mut Value) {
     set(pod, "/status/phase", "Pending");
-    if pod.pointer("/spec/terminationGracePeriodSeconds").is_none() {
-        set(
-            pod,
-            "/spec/terminationGracePeriodSeconds",
-            DEFAULT_GRACE_SECONDS,
-        );
+    set(pod, "/metadata/generation", 1);
+    let mut fill = |path: &str, value: Value| {
+        if pod.pointer(path).is_none() {
+            set(pod, path, value);
+        }
+    };
+    for (field, value) in POD_DEFAULTS {
+        fill(&format!("/spec/{field}"), json!(value));
     }
+    fill("/spec/enableServiceLinks", json!(true));
+    fill("/spec/priority", json!(0));
+    fill("/spec/securityContext", json!({}));
+    fill(
+        "/spec/terminationGracePeriodSeconds",
+        json!(DEFAULT_GRACE_SECONDS),
+    );
+    let mut asks = false;
+    for container in array(pod, "/spec/containers") {
+        for (field, value) in CONTAINER_DEFAULTS {
+            if container.get(field).is_none() {
+                set(container, &format!("/{field}"), value);
+            }
+        }
+        asks |= container.pointer("/resources/requests").is_some();
+        if container.get("resources").is_none() {
+            set(container, "/resources", json!({}));
+        }
+    }
+    set(
+        pod,
+        "/status/qosClass",
+        if asks { "Burstable" } else { "BestEffort" },
+    );
     let tolerations = array(pod, "/spec/tolerations");
     for key in [
         "node.kubernetes.io/not-ready",
@@ -116,10 +159,24 @@ pub(crate) fn delete(world: &mut World, key: &Key, grace: Option<i64>) {
             .now
             .plus(Duration::from_secs(u64::try_from(grace).unwrap_or(0)));
         world.cluster.store.update(Kind::Pod, key, |pod| {
+            let first = text(pod, "/metadata/deletionTimestamp").is_none();
             set(pod, "/metadata/deletionTimestamp", seconds(end));
             set(pod, "/metadata/deletionGracePeriodSeconds", grace);
+            if first {
+                let generation = integer(pod, "/metadata/generation").unwrap_or(1);
+                set(pod, "/metadata/generation", generation + 1);
+            }
         });
     }
+}
+
+/// A pod that was deleted at once, as the answer shows it.
+pub(super) fn ended(now: Timestamp, mut pod: Value) -> Value {
+    if text(&pod, "/metadata/deletionTimestamp").is_none() {
+        set(&mut pod, "/metadata/deletionTimestamp", seconds(now));
+    }
+    set(&mut pod, "/metadata/deletionGracePeriodSeconds", 0);
+    pod
 }
 
 impl World {

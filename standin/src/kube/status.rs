@@ -28,7 +28,10 @@ pub(crate) fn failure(code: u16, reason: &str, message: &str) -> Answer {
 pub(crate) fn about(code: u16, reason: &str, message: &str, kind: Kind, name: &str) -> Answer {
     let info = kind.info();
     let mut status = body(code, reason, message);
-    let mut details = json!({"name": name, "kind": info.plural});
+    let mut details = json!({"kind": info.plural});
+    if !name.is_empty() {
+        set(&mut details, "/name", name);
+    }
     if !info.group.is_empty() {
         set(&mut details, "/group", info.group);
     }
@@ -49,11 +52,23 @@ pub(crate) fn not_found(kind: Kind, name: &str) -> Answer {
 
 /// 404 about a path.
 pub(crate) fn no_such_path() -> Answer {
-    failure(
+    with_details(
         404,
         "NotFound",
         "the server could not find the requested resource",
     )
+}
+
+/// 404 about a group of kinds: the server's own multiplexer says it, in its own way.
+pub(crate) fn no_such_group() -> Answer {
+    Answer::text(404, "404 page not found\n")
+}
+
+/// A failure about no object, whose details are there and empty.
+pub(crate) fn with_details(code: u16, reason: &str, message: &str) -> Answer {
+    let mut status = body(code, reason, message);
+    set(&mut status, "/details", json!({}));
+    Answer::json(code, status)
 }
 
 /// 409: the object was changed in between.
@@ -75,9 +90,13 @@ pub(crate) fn precondition(
 ) -> Answer {
     let message = format!(
         "Operation cannot be fulfilled on {} \"{name}\": the {field} in the precondition ({wanted}) does not match the {field} in record ({found}). The object might have been deleted and then recreated",
-        kind.info().qualified()
+        kind.info().name
     );
-    about(409, "Conflict", &message, kind, name)
+    let mut answer = about(409, "Conflict", &message, kind, name);
+    if let crate::http::Content::Json(status) = &mut answer.content {
+        set(status, "/details/kind", kind.info().name);
+    }
+    answer
 }
 
 /// 422: a field may not be so.

@@ -128,7 +128,8 @@ impl WatchRequest {
             (None, Some(new)) => Some(line("ADDED", &new)),
             (Some(_), Some(new)) => Some(line("MODIFIED", &new)),
             (Some(old), None) => {
-                let mut last = change.new.as_deref().unwrap_or(&old).clone();
+                // As it was when it was last in the selection, under the change's version.
+                let mut last = old.as_ref().clone();
                 set(
                     &mut last,
                     "/metadata/resourceVersion",
