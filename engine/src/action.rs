@@ -77,6 +77,16 @@ pub enum ActionKind {
     },
     /// Delete the operation's token. Gone already is success.
     DeleteToken,
+    /// Let the operation's VM into the cluster: wait for its kubelet to ask for a certificate
+    /// with the operation's token, and approve that, once.
+    ///
+    /// Whoever else asks with the token, a twin of the VM or a thief, is never let in.
+    ApproveJoin {
+        /// The node that it may become.
+        node: NodeName,
+        /// The VM that it is.
+        vm: VmId,
+    },
     /// Create the VM, once. Needs the token, unless the pool is outside Kubernetes.
     CreateServer {
         /// The VM's name, which is also its node's.
@@ -167,6 +177,7 @@ impl ActionKind {
         match self {
             Self::CreateToken { .. } => "create_token",
             Self::DeleteToken => "delete_token",
+            Self::ApproveJoin { .. } => "approve_join",
             Self::CreateServer { .. } => "create_server",
             Self::FindServer => "find_server",
             Self::RebootServer { .. } => "reboot_server",
@@ -198,6 +209,12 @@ impl ActionKind {
                 | Self::Drain { .. }
                 | Self::DeleteNode { .. }
         )
+    }
+
+    /// Whether its call may come as late as the end of its time, because it waits for another
+    /// to ask first.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::ApproveJoin { .. })
     }
 
     /// Whether the cloud carries it out; else the cluster does.

@@ -78,11 +78,15 @@ impl Engine {
                     if self.go_on(now, &operation) {
                         continue;
                     }
+                    let mut expiry = self.world.settings.limits.decision_expiry;
+                    if kind.waits() {
+                        expiry = expiry.saturating_add(timeout);
+                    }
                     let action = Action {
                         key: operation.next_key(),
                         epoch: self.state.epoch,
                         pool: operation.pool.clone(),
-                        expires: now.wall.plus(self.world.settings.limits.decision_expiry),
+                        expires: now.wall.plus(expiry),
                         timeout,
                         kind,
                     };

@@ -359,6 +359,20 @@ pub struct JoinConfig {
     /// Pins of the cluster's CA, each `sha256:` and a hash in hex.
     #[schemars(length(min = 1))]
     pub ca_cert_hashes: Vec<String>,
+    /// Who approves the certificates of new machines.
+    #[serde(default)]
+    pub approve: Approve,
+}
+
+/// Who approves the certificates of new machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Approve {
+    /// Rhizome does, once for each machine that it makes. Needs `deploy/rbac.yaml`.
+    #[default]
+    Rhizome,
+    /// The cluster does, as kubeadm sets it up: whoever holds a join token becomes a node.
+    Cluster,
 }
 
 /// Who is told what asks for a human.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rhizome_actions::kubernetes::{Access, Kubernetes, KubernetesOptions};
+use rhizome_actions::kubernetes::{Access, Approval, Kubernetes, KubernetesOptions};
 use rhizome_actions::openstack::{
     Credentials, Interface as Endpoint, Machine, Openstack, OpenstackOptions,
 };
@@ -19,7 +19,7 @@ use rhizome_engine::time::Clock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Interface, Loaded, PoolConfig, SecretError};
+use crate::config::{Approve, Interface, Loaded, PoolConfig, SecretError};
 use crate::notify::Webhook;
 
 /// Why cloud or cluster cannot be set up.
@@ -175,8 +175,13 @@ fn kubernetes(loaded: &Loaded) -> Option<KubernetesOptions> {
         },
         None => Access::InCluster,
     };
+    let approve = config.join.as_ref().map(|join| join.approve);
     Some(KubernetesOptions {
         access,
+        approval: match approve.unwrap_or_default() {
+            Approve::Rhizome => Approval::Rhizome,
+            Approve::Cluster => Approval::Cluster,
+        },
         evict_unmanaged: false,
         evict_local_storage: false,
     })

@@ -315,6 +315,7 @@ impl Model {
         match &action.kind {
             ActionKind::CreateToken { .. }
             | ActionKind::DeleteToken
+            | ActionKind::ApproveJoin { .. }
             | ActionKind::LabelNode { .. } => done,
             ActionKind::FindServer => (second, Ok(self.find(action.key.operation))),
             ActionKind::CreateServer { node, metadata } => {

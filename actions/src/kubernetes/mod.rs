@@ -6,12 +6,15 @@
 //! | `errors.rs` | what an answer means, by what must be done about it |
 //! | `nodes.rs` | cordon, label, delete: each on the node of one uid |
 //! | `token.rs` | the bootstrap token of one operation |
+//! | `approve.rs` | lets in the one machine that the token was made for |
+//! | `request.rs` | whom a request for a certificate is for |
 //! | `drain.rs` | evicts pod by pod, honouring budgets and the pods' own wishes |
 //! | `pods.rs` | what may be evicted, who waits for room, what is asked for |
 //! | `observe.rs` | nodes, leases and pods as the engine knows them |
 //! | `watch.rs` | the watches, and a probe that does not believe in their silence |
 //! | `quantity.rs` | `250m`, `1.5Gi` |
 
+mod approve;
 mod client;
 mod drain;
 mod errors;
@@ -19,6 +22,7 @@ mod nodes;
 mod observe;
 mod pods;
 mod quantity;
+mod request;
 mod token;
 mod watch;
 
@@ -42,10 +46,24 @@ use client::Cluster;
 pub struct KubernetesOptions {
     /// How the API server is reached.
     pub access: Access,
+    /// Who lets new machines in.
+    pub approval: Approval,
     /// Evict pods that no controller will make again. They are lost by it.
     pub evict_unmanaged: bool,
     /// Evict pods that keep data in an `emptyDir`. The data is lost by it.
     pub evict_local_storage: bool,
+}
+
+/// Who approves the certificates of machines that join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Approval {
+    /// We do, each after a look at who asks. Tokens are of a group that may ask and for which
+    /// the cluster approves nothing by itself.
+    #[default]
+    Rhizome,
+    /// The cluster does, as kubeadm sets it up: whoever holds a token becomes the node that
+    /// it says it is. Tokens are of kubeadm's own group.
+    Cluster,
 }
 
 /// How the API server is reached.
@@ -102,6 +120,7 @@ impl Kubernetes {
         match &hand.action.kind {
             ActionKind::CreateToken { ttl, .. } => self.create_token(hand, *ttl).await,
             ActionKind::DeleteToken => self.delete_token(hand).await,
+            ActionKind::ApproveJoin { node, vm } => self.approve_join(hand, node, vm).await,
             ActionKind::Cordon { node } => self.cordon(hand, node, true).await,
             ActionKind::Uncordon { node } => self.cordon(hand, node, false).await,
             ActionKind::LabelNode { node, labels } => self.label(hand, node, labels).await,
@@ -120,9 +139,11 @@ impl Executor for Kubernetes {
     async fn execute(&self, action: &Action, gate: Arc<dyn Gate>) -> ActionResult {
         tracing::info!(action = action.kind.name(), key = %action.key, "acting on kubernetes");
         let hand = InHand::new(action, gate.as_ref());
-        // A drain keeps its own deadline: it ends between two evictions and says what stood in
-        // its way.
-        if matches!(action.kind, ActionKind::Drain { .. }) {
+        // These keep their own deadline: they end between two calls and say what stood in the way.
+        if matches!(
+            action.kind,
+            ActionKind::Drain { .. } | ActionKind::ApproveJoin { .. }
+        ) {
             return self.act(&hand).await;
         }
         hand.within(self.clock.as_ref(), self.act(&hand)).await

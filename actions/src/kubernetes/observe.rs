@@ -129,6 +129,11 @@ pub(super) fn is_control_plane(labels: &BTreeMap<String, String>) -> bool {
         .any(|label| labels.contains_key(*label))
 }
 
+/// The VM that a node says it runs on.
+pub(super) fn vm_of_node(node: &Node) -> Option<VmId> {
+    vm_of(node.spec.as_ref()?.provider_id.as_deref()?)
+}
+
 /// The VM in a provider id: `openstack:///<id>` or, by region, `openstack://<region>/<id>`; a
 /// bare `/<id>` too, as the cloud provider of OpenStack accepts it.
 fn vm_of(provider_id: &str) -> Option<VmId> {

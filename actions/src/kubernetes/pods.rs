@@ -273,6 +273,7 @@ mod tests {
     fn options() -> KubernetesOptions {
         KubernetesOptions {
             access: super::super::Access::InCluster,
+            approval: super::super::Approval::Rhizome,
             evict_unmanaged: false,
             evict_local_storage: false,
         }

@@ -10,15 +10,17 @@ use rhizome_engine::action::{ActionResult, Done, Failure, FailureKind};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-use super::Kubernetes;
 use super::client::Change;
+use super::{Approval, Kubernetes};
 use crate::in_hand::InHand;
 use crate::vault::JoinToken;
 
 /// Where bootstrap tokens live.
 const SECRETS: &str = "/api/v1/namespaces/kube-system/secrets";
-/// The group by which kubeadm lets joining machines read what they need.
-const GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
+/// The group of `deploy/rbac.yaml`: it may ask for a certificate and read what kubeadm needs.
+const GROUP: &str = "system:bootstrappers:rhizome";
+/// The group of kubeadm's own tokens, whose requests the cluster approves by itself.
+const KUBEADM_GROUP: &str = "system:bootstrappers:kubeadm:default-node-token";
 
 impl Kubernetes {
     /// Makes the operation's token, in place of one that is there already: its secret is not
@@ -31,7 +33,12 @@ impl Kubernetes {
             call: "create_secret",
             method: Method::POST,
             path: SECRETS.to_owned(),
-            body: secret(&token, &operation.to_string(), hand.action.pool.as_str())?,
+            body: secret(
+                &token,
+                &operation.to_string(),
+                hand.action.pool.as_str(),
+                self.options.approval,
+            )?,
         };
         let mut answer = self.send(hand, &change).await?;
         if answer.status == StatusCode::CONFLICT {
@@ -75,7 +82,12 @@ impl Kubernetes {
 
 /// The Secret of a token. The API checks nothing of it: a mistake here shows only as a 401 of
 /// the machine that joins.
-fn secret(token: &JoinToken, operation: &str, pool: &str) -> Result<Value, Failure> {
+fn secret(
+    token: &JoinToken,
+    operation: &str,
+    pool: &str,
+    approval: Approval,
+) -> Result<Value, Failure> {
     let expiration = jiff::Timestamp::from_second(token.expires().millis().div_euclid(1000))
         .map_err(|error| {
             Failure::new(
@@ -98,7 +110,10 @@ fn secret(token: &JoinToken, operation: &str, pool: &str) -> Result<Value, Failu
             "expiration": expiration.to_string(),
             "usage-bootstrap-authentication": "true",
             "usage-bootstrap-signing": "true",
-            "auth-extra-groups": GROUP,
+            "auth-extra-groups": match approval {
+                Approval::Rhizome => GROUP,
+                Approval::Cluster => KUBEADM_GROUP,
+            },
             "description": format!("join token of {operation} (rhizome)"),
         },
     }))

@@ -23,6 +23,7 @@ async fn a_node_is_added_and_removed_and_every_step_may_be_taken_twice() {
     };
     assert_eq!(field.act(&create(1, "w-1")).await, first);
     let active = field.server_is(vm.as_str(), ServerStatus::Active).await;
+    field.let_in(1, "w-1", vm).await;
     assert_eq!(active.name, "w-1");
     assert_eq!(active.metadata, marks(1));
     let joined = field.node_is("w-1", Ready::True).await;
@@ -201,6 +202,7 @@ async fn a_rebuilt_server_keeps_its_id_and_joins_by_a_new_token() {
     assert_eq!(rebuilt.created, vm.created);
     assert_eq!(rebuilt.metadata["theirs"], "kept");
     assert_eq!(rebuilt.metadata[mark::OPERATION], operation(2).to_string());
+    field.let_in(2, "w-1", &vm.id).await;
     let joined = field.node_is("w-1", Ready::True).await;
     assert_ne!(joined.uid, old.uid);
     assert_eq!(joined.vm, Some(vm.id));

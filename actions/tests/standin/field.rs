@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rhizome_actions::kubernetes::{Access, Kubernetes, KubernetesOptions};
+use rhizome_actions::kubernetes::{Access, Approval, Kubernetes, KubernetesOptions};
 use rhizome_actions::openstack::{Credentials, Interface, Machine, Openstack, OpenstackOptions};
 use rhizome_actions::{
     Executor, JoinOptions, KUBEADM_JOIN, Seen, Services, TokenVault, UserData,
@@ -16,7 +16,7 @@ use rhizome_engine::action::{
     Action, ActionKey, ActionKind, ActionResult, Done, NodeRef, VmRef, mark,
 };
 use rhizome_engine::event::{NodeView, Observation, Ready, ServerStatus, ServerView};
-use rhizome_engine::names::OperationId;
+use rhizome_engine::names::{OperationId, VmId};
 use rhizome_engine::time::{Clock, Timestamp};
 use rhizome_standin::{ManualClock, Options, Standin};
 use tokio::sync::mpsc;
@@ -179,9 +179,19 @@ impl Field {
             panic!("not created");
         };
         let server = self.server_is(vm.as_str(), ServerStatus::Active).await;
+        self.let_in(number, name, &vm).await;
         let node = self.node_is(name, Ready::True).await;
         assert_eq!(node.vm, Some(vm.clone()));
         (vm_ref(&server, number), node_ref(&node))
+    }
+
+    /// Lets the operation's VM into the cluster.
+    pub async fn let_in(&self, number: u64, name: &str, vm: &VmId) {
+        let join = ActionKind::ApproveJoin {
+            node: name.into(),
+            vm: vm.clone(),
+        };
+        assert_eq!(self.done(number, join).await, Done::Accepted);
     }
 
     /// Starts the watches.
@@ -295,6 +305,7 @@ async fn cluster(standin: &Standin, clock: &ManualClock, vault: Arc<TokenVault>)
             token: Some(standin.credentials().kubernetes_token.clone().into()),
             ca_file: None,
         },
+        approval: Approval::Rhizome,
         evict_unmanaged: false,
         evict_local_storage: false,
     };

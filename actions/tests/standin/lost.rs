@@ -62,6 +62,7 @@ async fn a_create_whose_answer_is_lost_is_found_and_not_made_again() {
             panic!("{what}: {again:?}");
         };
         field.server_is(vm.as_str(), ServerStatus::Active).await;
+        field.let_in(1, "w-1", &vm).await;
         field.node_is("w-1", Ready::True).await;
         let ledger = field.standin.ledger();
         let made: Vec<&str> = ledger.servers_of(operation(1)).collect();

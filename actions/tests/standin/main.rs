@@ -20,5 +20,6 @@ mod common;
 mod courses;
 mod drains;
 mod field;
+mod joins;
 mod lost;
 mod watching;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::common::{
     Log, OPERATION, Reply, Request, Scripted, TestClock, TestGate, action, json, text, until,
 };
-use rhizome_actions::kubernetes::{Access, Kubernetes, KubernetesOptions};
+use rhizome_actions::kubernetes::{Access, Approval, Kubernetes, KubernetesOptions};
 use rhizome_actions::{Executor, JoinToken, Seen, TokenVault};
 use rhizome_engine::action::{Action, ActionKind, Done, FailureKind, NodeRef};
 use rhizome_engine::event::{Observation, Ready, SourceReport};
@@ -37,6 +37,7 @@ async fn bench(url: &str) -> Bench {
             token: Some(BEARER.to_owned().into()),
             ca_file: None,
         },
+        approval: Approval::Rhizome,
         evict_unmanaged: false,
         evict_local_storage: false,
     };

@@ -298,7 +298,11 @@ impl Turn<'_> {
                 }
                 match job(&view) {
                     // A step that never got its call through is late, not tried once more.
-                    Job::Do(_) if operation.tries > 0 && self.left(operation).is_zero() => {
+                    Job::Do(_)
+                        if operation.tries > 0
+                            && self.left(operation).is_zero()
+                            && !self.waits_in_the_dark(operation) =>
+                    {
                         self.late(operation)
                     }
                     Job::Do(kind) => Next::Act {
@@ -316,7 +320,9 @@ impl Turn<'_> {
     /// How long the action may take.
     fn timeout(&self, kind: &ActionKind, operation: &Operation) -> Duration {
         match kind {
-            ActionKind::Drain { .. } => self.left(operation).max(BACKOFF_MIN),
+            ActionKind::Drain { .. } | ActionKind::ApproveJoin { .. } => {
+                self.left(operation).max(BACKOFF_MIN)
+            }
             _ => CALL_TIMEOUT,
         }
     }
@@ -357,7 +363,7 @@ impl Turn<'_> {
         let blind = self.context.blind;
         operation.phase == Phase::Doing
             && match operation.step {
-                Step::WaitJoin => blind.cluster,
+                Step::ApproveJoin | Step::WaitJoin => blind.cluster,
                 Step::WaitBack | Step::WaitBackHard => blind.cluster || blind.agents,
                 _ => false,
             }

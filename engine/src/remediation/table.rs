@@ -295,6 +295,22 @@ table! {
         undo: Undo::Made,
         brakes: Brakes::None,
     }
+    /// Lets the VM's kubelet in: what it asks for is approved, once.
+    ApproveJoin = "approve_join" {
+        applies: Applies::Kubernetes,
+        work: Work::Act(work::approve_join),
+        deadline: Deadline::Join,
+        late: Course::GiveUp,
+        on: Reactions {
+            // It could not look, and looks until its time is over.
+            retry: Course::Insist,
+            unknown: Course::Insist,
+            timed_out: Course::GiveUp,
+            ..ORDINARY
+        },
+        undo: Undo::MadeUnlessServing,
+        brakes: Brakes::None,
+    }
     /// A Ready node of that name runs on that VM.
     WaitJoin = "wait_join" {
         applies: Applies::Kubernetes,
@@ -535,6 +551,7 @@ pub(super) fn course(kind: OperationKind) -> &'static [Step] {
             CreateToken,
             CreateServer,
             WaitActive,
+            ApproveJoin,
             WaitJoin,
             Label,
             DeleteToken,
@@ -557,6 +574,7 @@ pub(super) fn course(kind: OperationKind) -> &'static [Step] {
             CreateToken,
             RebuildServer,
             WaitActive,
+            ApproveJoin,
             WaitJoin,
             Label,
             DeleteToken,
@@ -567,6 +585,7 @@ pub(super) fn course(kind: OperationKind) -> &'static [Step] {
             CreateToken,
             CreateServer,
             WaitActive,
+            ApproveJoin,
             WaitJoin,
             Label,
             DeleteToken,

@@ -135,6 +135,27 @@ pub(super) fn delete_token(_: &View<'_>) -> Job {
     Job::Do(ActionKind::DeleteToken)
 }
 
+pub(super) fn approve_join(view: &View<'_>) -> Job {
+    let Some((new, vm)) = view.made().and_then(|new| Some((new, new.vm.as_ref()?))) else {
+        return Job::NotYet("the VM to be known");
+    };
+    if view.serving() {
+        // A template of the operator's own may join by other means than our token.
+        return Job::Skip;
+    }
+    match view.server_of(Some(new)) {
+        Sight::There(server) if server.status == ServerStatus::Active => {
+            Job::Do(ActionKind::ApproveJoin {
+                node: new.node.clone(),
+                vm: vm.clone(),
+            })
+        }
+        Sight::Gone { .. } => Job::No(format!("the VM `{vm}` is gone before it joined")),
+        // Whatever asks while our VM does not run is not our VM.
+        _ => Job::NotYet("the VM to run"),
+    }
+}
+
 pub(super) fn create_server(view: &View<'_>) -> Job {
     let Some(new) = view.made() else {
         return Job::Skip;

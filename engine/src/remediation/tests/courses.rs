@@ -7,7 +7,7 @@ use super::*;
 const CALLS: &[(Case, &str)] = &[
     (
         Case::Add,
-        "create_token create_server label_node delete_token",
+        "create_token create_server approve_join label_node delete_token",
     ),
     (Case::AddPlain, "create_server"),
     (Case::Remove, "cordon drain delete_server delete_node"),
@@ -18,12 +18,12 @@ const CALLS: &[(Case, &str)] = &[
     (Case::RebootFencedPlain, "stop_server reboot_server"),
     (
         Case::Rebuild,
-        "stop_server delete_node create_token rebuild_server label_node delete_token",
+        "stop_server delete_node create_token rebuild_server approve_join label_node delete_token",
     ),
     (Case::RebuildPlain, "stop_server rebuild_server"),
     (
         Case::ReplaceFenced,
-        "stop_server create_token create_server label_node delete_token delete_server delete_node",
+        "stop_server create_token create_server approve_join label_node delete_token delete_server delete_node",
     ),
     (
         Case::ReplaceFencedPlain,
@@ -31,7 +31,7 @@ const CALLS: &[(Case, &str)] = &[
     ),
     (
         Case::ReplaceServing,
-        "create_token create_server label_node delete_token cordon drain delete_server delete_node",
+        "create_token create_server approve_join label_node delete_token cordon drain delete_server delete_node",
     ),
     (Case::ReplaceServingPlain, "create_server delete_server"),
 ];

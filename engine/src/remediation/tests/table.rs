@@ -32,6 +32,10 @@ const ROWS: &[(Step, &str)] = &[
     (Step::Search, "on on on on on on park on on on"),
     (Step::DropTwin, "on on on on search search park on on on"),
     (
+        Step::ApproveJoin,
+        "on on back back back back park back again back",
+    ),
+    (
         Step::Label,
         "again again back back back back park back again again",
     ),

@@ -406,6 +406,7 @@ impl World {
             }
             ActionKind::CreateToken { .. }
             | ActionKind::CreateServer { .. }
+            | ActionKind::ApproveJoin { .. }
             | ActionKind::FindServer => {}
         }
     }
@@ -421,6 +422,7 @@ impl World {
                 self.token = None;
                 Ok(Done::Accepted)
             }
+            ActionKind::ApproveJoin { .. } => Ok(Done::Accepted),
             ActionKind::CreateServer { node, metadata } => {
                 if self.kubernetes && self.token.is_none() {
                     return Err(Failure::new(FailureKind::NeedsToken, "no token"));
