@@ -13,6 +13,7 @@
 
 mod bad;
 mod collectd;
+mod fast;
 mod json;
 mod leaf;
 mod line;
@@ -113,6 +114,8 @@ impl Decoder {
         let text = text.trim_start_matches('\u{feff}').trim();
         match text.bytes().next() {
             None => sink.refuse(BadReason::Empty, || "nothing but white space".to_owned()),
+            // Most are whole and usual, and read in one quick pass.
+            Some(b'{') if fast::read(text, &mut self.scratch, &mut sink) => {}
             Some(b'{' | b'[') => json::decode(text, &self.options, &mut self.scratch, &mut sink),
             Some(_) => line::decode(text, &self.options, &mut self.scratch, &mut sink),
         }
