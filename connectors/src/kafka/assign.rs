@@ -164,6 +164,8 @@ impl Reader {
             return Ok(());
         };
         let (next, live_from, id) = (held.next, held.live_from, held.topic_id.clone());
+        // What was acknowledged is of the topic as it was, and goes to it or nowhere.
+        self.store_acks();
         let (low, high) = lookup::bounds(&self.shared.consumer, name)?;
         let new_id = lookup::topic_id(&self.shared.consumer, &name.0);
         let found = Found {

@@ -26,7 +26,7 @@ use super::lookup::{Name, Watch};
 use super::partitions::{Acked as Verdict, Partition, Partitions};
 use super::poison::{Next, Poison};
 use super::report::Reporter;
-use super::stats::{KafkaStats, add};
+use super::stats::{KafkaStats, add, add_size};
 use super::{KafkaParts, KafkaStopped};
 use crate::deadletter::Origin;
 use crate::delivery::{Ack, Acknowledge, Delivery, Position, SendError};
@@ -37,6 +37,10 @@ const MAX_RECORDS: usize = 1_000;
 
 /// How long a read waits for the first record. Acks and rebalances wait as long at most.
 const READ_WAIT: Duration = Duration::from_millis(50);
+
+/// Positions are stored together this often, on the program's clock; librdkafka commits what
+/// is stored once a second. Storing them costs more per partition than reading a record.
+const STORE_EVERY: Duration = Duration::from_millis(250);
 
 /// How long to wait for room in the channel before trying again.
 const FULL_WAIT: Duration = Duration::from_millis(2);
@@ -98,6 +102,10 @@ pub(super) struct Reader {
     /// Whether the next look shall find out why TLS fails.
     pub(super) explain_tls: bool,
     pub(super) reporter: Reporter,
+    /// Acknowledged, and not stored yet. Bounded by the partitions.
+    decided: BTreeMap<Name, (i64, Option<String>)>,
+    /// When positions were last stored.
+    stored: Option<Monotonic>,
     out: VecDeque<Delivery>,
 }
 
@@ -105,6 +113,9 @@ pub(super) struct Reader {
 struct Filling {
     batch: Batch,
     reached: Vec<(usize, i64)>,
+    /// Messages and their bytes: counted here, and for others to see once a read.
+    records: usize,
+    bytes: usize,
 }
 
 /// Something to be done about a partition after a read.
@@ -140,6 +151,8 @@ impl Reader {
             looked: None,
             explain_tls: false,
             reporter: Reporter::default(),
+            decided: BTreeMap::new(),
+            stored: None,
             out: VecDeque::new(),
         })
     }
@@ -165,7 +178,7 @@ impl Reader {
 
     fn turn(&mut self) -> Result<(), KafkaStopped> {
         let now = self.parts.clock.now();
-        self.store_acks();
+        self.take_acks(now);
         self.serve_events(now)?;
         self.rebalance(now);
         self.retry(now);
@@ -186,9 +199,25 @@ impl Reader {
         Ok(())
     }
 
-    /// Stores what the program is done with; librdkafka commits it within a second.
+    /// Takes in what the program is done with, and stores it now and then.
+    fn take_acks(&mut self, now: Now) {
+        self.gather_acks();
+        let due = self
+            .stored
+            .is_none_or(|stored| now.mono.since(stored) >= STORE_EVERY);
+        if due && !self.decided.is_empty() {
+            self.stored = Some(now.mono);
+            self.store_decided();
+        }
+    }
+
+    /// Stores all that the program is done with; librdkafka commits it within a second.
     pub(super) fn store_acks(&mut self) {
-        let mut list = TopicPartitionList::new();
+        self.gather_acks();
+        self.store_decided();
+    }
+
+    fn gather_acks(&mut self) {
         while let Ok(acked) = self.acks.try_recv() {
             for Position {
                 topic,
@@ -200,11 +229,20 @@ impl Reader {
                     .partitions
                     .acknowledge(&topic, partition, next, acked.assignment)
                 {
-                    Verdict::Store(id) => add_position(&mut list, &topic, partition, next, id),
+                    Verdict::Store(id) => {
+                        self.decided.insert((topic, partition), (next, id));
+                    }
                     Verdict::Behind => {}
                     Verdict::Lost => add(&self.shared.stats.stale_acks, 1),
                 }
             }
+        }
+    }
+
+    fn store_decided(&mut self) {
+        let mut list = TopicPartitionList::new();
+        for ((topic, partition), (next, id)) in std::mem::take(&mut self.decided) {
+            add_position(&mut list, &topic, partition, next, id);
         }
         if list.count() > 0 {
             self.store(&list);
@@ -341,11 +379,11 @@ impl Reader {
             self.parts.inlet.give_back(filling.batch);
             return;
         }
+        let stats = &self.shared.stats;
+        add_size(&stats.records, filling.records);
+        add_size(&stats.bytes, filling.bytes);
         if filling.batch.refill {
-            add(
-                &self.shared.stats.refill,
-                i64::try_from(filling.batch.len()).unwrap_or(i64::MAX),
-            );
+            add_size(&stats.refill, filling.batch.len());
         }
         let positions = filling
             .reached
@@ -445,15 +483,12 @@ fn decode(
     payload: Option<&[u8]>,
     filling: &mut Filling,
 ) {
-    add(&stats.records, 1);
-    add(
-        &stats.bytes,
-        payload.map_or(0, |payload| i64::try_from(payload.len()).unwrap_or(0)),
-    );
     let payload = payload.unwrap_or_default();
+    filling.records += 1;
+    filling.bytes += payload.len();
     let bad = parts.records.read(payload, &mut filling.batch);
     if bad > 0 {
-        add(&stats.bad, i64::try_from(bad).unwrap_or(i64::MAX));
+        add_size(&stats.bad, bad);
         let origin = Origin {
             topic: Arc::clone(&held.topic),
             partition: held.partition,
@@ -470,6 +505,8 @@ impl Filling {
         Self {
             batch,
             reached: Vec::new(),
+            records: 0,
+            bytes: 0,
         }
     }
 

@@ -94,3 +94,7 @@ impl KafkaStats {
 pub(super) fn add(counter: &AtomicU64, by: i64) {
     counter.fetch_add(u64::try_from(by).unwrap_or(0), Ordering::Relaxed);
 }
+
+pub(super) fn add_size(counter: &AtomicU64, by: usize) {
+    counter.fetch_add(u64::try_from(by).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
