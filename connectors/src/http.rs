@@ -43,10 +43,6 @@ pub const MAX_POSTS: usize = 32;
 /// How long a post may take from the end of its header to its answer.
 const POST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// How long after the last post the collector still counts as flowing: three of the agents'
-/// intervals.
-const FLOWING_FOR: Duration = Duration::from_secs(30);
-
 /// How often the collector says how well it hears: well within the 30 s after which a source
 /// counts as not heard.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -61,7 +57,6 @@ struct Inner {
     options: DecodeOptions,
     dead_letters: DeadLetters,
     posts: Semaphore,
-    last_post: AtomicU64,
     counts: Counts,
 }
 
@@ -111,7 +106,6 @@ impl Collector {
             options,
             dead_letters,
             posts: Semaphore::new(MAX_POSTS),
-            last_post: AtomicU64::new(0),
             counts: Counts::default(),
         }))
     }
@@ -130,24 +124,16 @@ impl Collector {
         &self.0.counts
     }
 
-    /// How well the collector hears: it flows while posts with records keep coming.
+    /// How well the collector hears: it listens. Whether agents come by it is judged by the
+    /// engine's guard, which knows how often they do.
     pub fn report(&self) -> SourceReport {
-        let last = self.0.last_post.load(Ordering::Relaxed);
-        let silent = self.0.clock.now().mono.0.saturating_sub(last);
-        let flowing = last > 0 && Duration::from_millis(silent) <= FLOWING_FOR;
         SourceReport {
             source: SourceName::Collector,
-            flowing,
+            flowing: true,
             lag: Duration::ZERO,
             // There is nothing to read again: agents send anew.
             refilled: true,
-            trouble: if flowing {
-                String::new()
-            } else if last == 0 {
-                "no agent has posted yet".to_owned()
-            } else {
-                format!("no agent has posted for {} s", FLOWING_FOR.as_secs())
-            },
+            trouble: String::new(),
         }
     }
 
@@ -223,9 +209,6 @@ async fn events(State(collector): State<Collector>, body: Bytes) -> Response {
         pushed_back.fetch_add(1, Ordering::Relaxed);
         return push_back("the engine is behind: send again later\n");
     }
-    collector
-        .last_post
-        .store(now.mono.0.max(1), Ordering::Relaxed);
     let counted = &collector.counts.accepted;
     counted.fetch_add(accepted as u64, Ordering::Relaxed);
     collector.complain(now.wall, &decoder, &body);

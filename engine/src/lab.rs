@@ -66,6 +66,8 @@ pub(crate) struct Lab {
     /// Sources that report; false: that they cannot be heard.
     pub(crate) sources: BTreeMap<SourceName, bool>,
     pub(crate) lag: Duration,
+    /// Whether an agent outside the pool speaks, too.
+    pub(crate) bystander: bool,
     /// Whether each action is answered as accepted.
     pub(crate) obedient: bool,
     /// How every action fails instead.
@@ -195,6 +197,7 @@ impl Lab {
             answers: Vec::new(),
             sources: sources.map(|source| (source, true)).into(),
             lag: Duration::ZERO,
+            bystander: false,
             obedient: false,
             fail: None,
             forgiving: false,
@@ -271,9 +274,9 @@ impl Lab {
 
     /// What comes every ten seconds: reports, listings, records.
     pub(crate) fn round(&mut self) {
-        self.report();
         self.list();
         self.speak();
+        self.report();
     }
 
     fn report(&mut self) {
@@ -322,6 +325,9 @@ impl Lab {
             if let Some(cpu) = node.cpu {
                 batch.push_sample("cpu", "", Form::Value, cpu);
             }
+        }
+        if self.bystander {
+            batch.push_record("elsewhere", self.now.wall, None);
         }
         self.step(Input::Batch(batch));
     }

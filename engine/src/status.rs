@@ -184,7 +184,7 @@ impl Engine {
             journal_well: self.world.brakes.journal_well,
             policies: self.state.policies.clone(),
             pools: self.pool_statuses(now),
-            sources: self.world.brakes.reports().cloned().collect(),
+            sources: self.world.brakes.heard(now, &self.world.settings),
             brakes: self.brake_statuses(),
             operations: self.operation_statuses(now),
             decisions: decisions.take(RECENT_SHOWN).collect(),

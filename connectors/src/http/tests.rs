@@ -154,15 +154,10 @@ async fn more_posts_than_fit_in_memory_are_pushed_back() {
 }
 
 #[tokio::test]
-async fn it_flows_while_posts_with_records_come() {
+async fn it_reports_as_long_as_it_runs() {
     let (collector, outlet) = collector(8);
-    assert!(!collector.report().flowing);
-    send(&collector, false, "nonsense".into()).await;
-    assert!(!collector.report().flowing);
-    send(&collector, false, br#"{"node":"a","time":1}"#.to_vec()).await;
     let report = collector.report();
     assert!(report.flowing && report.refilled && report.trouble.is_empty());
-    nodes(&outlet);
     let stop = CancellationToken::new();
     stop.cancel();
     collector.keep_reporting(stop).await;

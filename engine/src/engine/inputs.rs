@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Engine;
+use super::{Engine, World};
 use crate::cluster::{Change, PoolSlot, Slots};
 use crate::event::{Batch, Observation};
 use crate::journal::Record;
@@ -62,6 +62,12 @@ impl Engine {
         }
         if batch.refill {
             return;
+        }
+        if !batch.is_empty() {
+            let World {
+                brakes, settings, ..
+            } = &mut self.world;
+            brakes.delivered(now, settings, batch);
         }
         let mut touched = std::mem::take(&mut self.touched);
         for slot in touched.drain() {

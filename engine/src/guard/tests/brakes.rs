@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{two_die, warm};
 use crate::action::ActionKind;
 use crate::decision::Reason;
-use crate::event::SourceName;
+use crate::event::{Batch, SourceName, SourceReport};
 use crate::journal::{Brake, Record};
 use crate::lab::{BEGIN, Lab, Plan, on_engine_stack};
 
@@ -20,6 +20,7 @@ fn i10_in_a_pool_of_two_a_node_is_healed_only_behind_a_fence() {
             };
             plan.pool.min = 1;
             let mut lab = Lab::new(plan);
+            lab.bystander = true;
             warm(&mut lab);
             let name = format!("w{nodes}");
             lab.die(&name);
@@ -47,6 +48,127 @@ fn i10_in_a_pool_of_two_a_node_is_healed_only_behind_a_fence() {
             assert!(rebooted(&lab));
         });
     }
+}
+
+#[test]
+fn i12_a_source_that_answers_and_brings_nothing_is_blindness() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        warm(&mut lab);
+        // The broker or collector is well; the agents, or what is before it, are not.
+        for node in &mut lab.nodes {
+            node.agent = false;
+        }
+        lab.node("w3").kubelet = false;
+        lab.run(120);
+        assert_eq!(lab.reasons(), [], "nobody is silent while nothing is heard");
+        let brakes = |lab: &Lab, on: bool| {
+            let brake = |record: &&Record| match record {
+                Record::Brake { brake, on: is, .. } => {
+                    *is == on && *brake == Brake::Blind(SourceName::Kafka)
+                }
+                _ => false,
+            };
+            lab.records.iter().filter(brake).count()
+        };
+        assert_eq!((brakes(&lab, true), brakes(&lab, false)), (1, 0));
+        // Back but for one that is dead: what was silent until now counts from now.
+        for node in lab.nodes.iter_mut().filter(|node| node.name != "w3") {
+            node.agent = true;
+        }
+        let back = lab.now;
+        while lab.decided().is_empty() {
+            if let [refusal, ..] = lab.refusals()[..] {
+                assert_eq!(refusal.reason, Reason::SightReturning);
+                assert!(refusal.at.since(back.wall) >= Duration::from_secs(60));
+            }
+            lab.run(1);
+        }
+        assert!(lab.now.mono.since(back.mono) >= Duration::from_secs(300));
+        assert_eq!(brakes(&lab, false), 1);
+        assert_eq!(lab.decided(), ["reboot w3"]);
+    });
+}
+
+#[test]
+fn a_source_is_given_three_intervals_of_the_fastest_agent() {
+    let settings = settings();
+    let second = Duration::from_secs;
+    // Rows: the intervals that its agents tell of, seconds without a record, whether it flows.
+    let rows: [(&[u64], u64, bool); 6] = [
+        (&[], 30, true),
+        (&[], 31, false),
+        (&[60], 180, true),
+        (&[60], 181, false),
+        (&[60, 10], 31, false),
+        // No agent's word is believed beyond two minutes.
+        (&[3600], 361, false),
+    ];
+    for (intervals, quiet, flows) in rows {
+        let mut brakes = crate::guard::Brakes::new(BEGIN);
+        brakes.delivered(BEGIN, &settings, &told(intervals));
+        brakes.report(BEGIN, &settings, good());
+        let later = BEGIN.plus(second(quiet));
+        brakes.report(later, &settings, good());
+        let since = flows.then_some(BEGIN);
+        assert_eq!(brakes.flowing_since(&settings), since, "{intervals:?}, {quiet} s");
+        assert_eq!(brakes.heard(later, &settings)[0].flowing, flows);
+        // What comes after a gap begins the flow anew.
+        brakes.delivered(later, &settings, &told(intervals));
+        brakes.report(later, &settings, good());
+        let since = if flows { BEGIN } else { later };
+        assert_eq!(brakes.flowing_since(&settings), Some(since));
+    }
+}
+
+#[test]
+fn agents_that_become_slower_are_given_more_time_after_a_while() {
+    let settings = settings();
+    let mut brakes = crate::guard::Brakes::new(BEGIN);
+    brakes.delivered(BEGIN, &settings, &told(&[10]));
+    brakes.report(BEGIN, &settings, good());
+    let mut flowed = Vec::new();
+    for minute in 1..=15 {
+        let now = BEGIN.plus(Duration::from_secs(60 * minute));
+        brakes.report(now, &settings, good());
+        flowed.push(brakes.flowing_since(&settings).is_some());
+        brakes.delivered(now, &settings, &told(&[60]));
+    }
+    assert_eq!(flowed.iter().position(|flows| *flows), Some(10), "{flowed:?}");
+    assert!(flowed.iter().skip(10).all(|flows| *flows));
+}
+
+fn settings() -> crate::settings::Settings {
+    crate::settings::Settings {
+        cluster: String::new(),
+        pools: std::collections::BTreeMap::new(),
+        limits: crate::settings::Limits::default(),
+        lateness: Duration::ZERO,
+        heartbeat_sources: vec![SourceName::Kafka],
+    }
+}
+
+fn good() -> SourceReport {
+    SourceReport {
+        source: SourceName::Kafka,
+        flowing: true,
+        lag: Duration::ZERO,
+        refilled: true,
+        trouble: String::new(),
+    }
+}
+
+/// One record for each interval, or one that tells of none.
+fn told(intervals: &[u64]) -> Batch {
+    let mut batch = Batch::new(SourceName::Kafka, BEGIN.wall);
+    for interval in intervals {
+        let interval = Some(Duration::from_secs(*interval));
+        batch.push_record("w1", BEGIN.wall, interval);
+    }
+    if intervals.is_empty() {
+        batch.push_record("w1", BEGIN.wall, None);
+    }
+    batch
 }
 
 #[test]
@@ -187,24 +309,12 @@ fn a_list_that_agents_contradict_is_never_believed() {
 fn a_report_after_a_long_silence_begins_the_flow_anew() {
     // Rows: seconds between two good reports, whether the flow goes on through them.
     for (seconds, goes_on) in [(29, true), (31, false)] {
-        let settings = crate::settings::Settings {
-            cluster: String::new(),
-            pools: std::collections::BTreeMap::new(),
-            limits: crate::settings::Limits::default(),
-            lateness: Duration::ZERO,
-            heartbeat_sources: vec![SourceName::Kafka],
-        };
+        let settings = settings();
         let mut brakes = crate::guard::Brakes::new(BEGIN);
         let later = BEGIN.plus(Duration::from_secs(seconds));
         for now in [BEGIN, later] {
-            let report = crate::event::SourceReport {
-                source: SourceName::Kafka,
-                flowing: true,
-                lag: Duration::ZERO,
-                refilled: true,
-                trouble: String::new(),
-            };
-            brakes.report(now, &settings, report);
+            brakes.delivered(now, &settings, &told(&[60]));
+            brakes.report(now, &settings, good());
         }
         let since = if goes_on { BEGIN } else { later };
         assert_eq!(brakes.flowing_since(&settings), Some(since));

@@ -1,0 +1,288 @@
+//! How well each source can be heard, and since when.
+//!
+//! A source says by its reports whether it is connected. Agents' records have to come by it as
+//! well: a broker or a collector that answers and brings nothing is as good as none, for the
+//! silence of everybody says nothing of anybody.
+
+use std::time::Duration;
+
+use super::{Brakes, Change};
+use crate::decision::Reason;
+use crate::event::{Batch, SourceName, SourceReport};
+use crate::guard::{Refused, refuse};
+use crate::journal::{Brake, State};
+use crate::settings::Settings;
+use crate::signals::Sight;
+use crate::time::{Monotonic, Now, format_duration};
+use crate::window::MAX_INTERVAL;
+
+/// Intervals of the agents without a record before their source cannot be heard.
+///
+/// Three: one lost record is ordinary, and a broker failover can lose two.
+const MISSED_INTERVALS: u32 = 3;
+
+/// The shortest interval that agents tell of is looked for over the last one to two of these.
+const PACE_PERIOD: Duration = Duration::from_secs(300);
+
+/// How well a source can be heard.
+#[derive(Debug, Clone)]
+pub(super) struct Hearing {
+    report: SourceReport,
+    at: Now,
+    flowing_since: Option<Now>,
+    returned: Option<Now>,
+}
+
+/// What agents' records came by a source.
+#[derive(Debug, Clone)]
+pub(super) struct Delivery {
+    last: Monotonic,
+    /// The shortest interval told since `period`, and in the period before.
+    interval: [Option<Duration>; 2],
+    period: Monotonic,
+}
+
+impl Delivery {
+    fn new(now: Monotonic) -> Self {
+        Self {
+            last: now,
+            interval: [None, None],
+            period: now,
+        }
+    }
+
+    fn note(&mut self, now: Monotonic, told: Option<Duration>) {
+        self.last = now;
+        if now.since(self.period) >= PACE_PERIOD {
+            self.period = now;
+            self.interval = [None, self.interval[0]];
+        }
+        let told = told.map(|interval| interval.min(MAX_INTERVAL));
+        self.interval[0] = self.interval[0].into_iter().chain(told).min();
+    }
+
+    /// How long nothing may come.
+    fn patience(&self, settings: &Settings) -> Duration {
+        let shortest = self.interval.into_iter().flatten().min();
+        let three = shortest.unwrap_or_default() * MISSED_INTERVALS;
+        settings.limits.source_timeout.max(three)
+    }
+}
+
+impl Brakes {
+    /// Takes in how well a source can be heard.
+    pub(crate) fn report(&mut self, now: Now, settings: &Settings, report: SourceReport) {
+        let good = report.flowing
+            && report.lag <= settings.limits.max_lag
+            && self.delivers(report.source, now, settings);
+        let before = self.sources.get(&report.source);
+        // Heard after a silence that nobody looked at meanwhile, as when the process stood still:
+        // it was not heard all the same.
+        let was = before
+            .filter(|hearing| !is_stale(hearing, now, settings))
+            .and_then(|hearing| hearing.flowing_since);
+        let flowing_since = good.then(|| was.unwrap_or(now));
+        let returned = match (before, was, flowing_since) {
+            (Some(_), None, Some(_)) => Some(now),
+            (before, _, _) => before.and_then(|hearing| hearing.returned),
+        };
+        self.sources.insert(
+            report.source,
+            Hearing {
+                report,
+                at: now,
+                flowing_since,
+                returned,
+            },
+        );
+    }
+
+    /// Takes in that agents' records have come just now.
+    pub(crate) fn delivered(&mut self, now: Now, settings: &Settings, batch: &Batch) {
+        let intervals = batch.records().filter_map(|record| record.interval());
+        let shortest = intervals.min();
+        // After a gap that nobody looked at meanwhile, the flow begins anew.
+        if !self.delivers(batch.source, now, settings)
+            && let Some(hearing) = self.sources.get_mut(&batch.source)
+        {
+            hearing.flowing_since = None;
+        }
+        self.deliveries
+            .entry(batch.source)
+            .or_insert_with(|| Delivery::new(now.mono))
+            .note(now.mono, shortest);
+    }
+
+    /// Whether agents' records came by the source lately, if that is what it is for.
+    fn delivers(&self, source: SourceName, now: Now, settings: &Settings) -> bool {
+        !settings.heartbeat_sources.contains(&source)
+            || self.deliveries.get(&source).is_some_and(|delivery| {
+                now.mono.since(delivery.last) <= delivery.patience(settings)
+            })
+    }
+
+    /// How well each source is heard, as it is judged here.
+    pub(crate) fn heard(&self, now: Now, settings: &Settings) -> Vec<SourceReport> {
+        let judged = |hearing: &Hearing| SourceReport {
+            flowing: hearing.flowing_since.is_some(),
+            trouble: match hearing.flowing_since {
+                Some(_) => hearing.report.trouble.clone(),
+                None => self.trouble(hearing, now, settings),
+            },
+            ..hearing.report.clone()
+        };
+        self.sources.values().map(judged).collect()
+    }
+
+    /// Since when all the inputs that heartbeats come by have been flowing without a break.
+    pub(crate) fn flowing_since(&self, settings: &Settings) -> Option<Now> {
+        let mut latest = self.started;
+        for source in &settings.heartbeat_sources {
+            let since = self.sources.get(source)?.flowing_since?;
+            if since.mono > latest.mono {
+                latest = since;
+            }
+        }
+        Some(latest)
+    }
+
+    /// Whether a source can be heard just now.
+    pub(in crate::guard) fn hears(
+        &self,
+        source: SourceName,
+        now: Now,
+        settings: &Settings,
+    ) -> Result<(), Refused> {
+        let Some(hearing) = self.sources.get(&source) else {
+            let name = source.as_str();
+            return refuse(
+                Reason::StartUp,
+                format!("nothing was heard by {name} since the start"),
+            );
+        };
+        if hearing.flowing_since.is_none() || is_stale(hearing, now, settings) {
+            return refuse(Reason::Blind, self.trouble(hearing, now, settings));
+        }
+        Ok(())
+    }
+
+    /// Whether a source can be heard, and has been for long enough after it could not. The
+    /// journal knows of a return in an earlier run, so that a restart does not shorten it.
+    pub(in crate::guard) fn sees(
+        &self,
+        source: SourceName,
+        now: Now,
+        settings: &Settings,
+        state: &State,
+    ) -> Result<(), Refused> {
+        self.hears(source, now, settings)?;
+        let name = source.as_str();
+        if let Some((_, why)) = state.brakes.get(&Brake::Blind(source)) {
+            return refuse(Reason::Blind, why.clone());
+        }
+        let hold = settings.limits.sight_hold.max(self.widest);
+        let here = self
+            .sources
+            .get(&source)
+            .and_then(|hearing| hearing.returned);
+        let returned = here
+            .into_iter()
+            .chain(state.returned.get(&source).copied())
+            .max_by_key(|returned| returned.mono);
+        if let Some(returned) = returned {
+            let seen = now.mono.since(returned.mono);
+            if seen < hold {
+                return refuse(
+                    Reason::SightReturning,
+                    format!(
+                        "{name} came back {} ago, {} must pass",
+                        format_duration(seen),
+                        format_duration(hold)
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// I14: the windows have been filled again, or one whole window has passed since the start.
+    pub(in crate::guard) fn windows_full(&self, now: Now) -> Result<(), Refused> {
+        let up = now.mono.since(self.started.mono);
+        let refilled = self.sources.values().all(|hearing| hearing.report.refilled);
+        if refilled || up >= self.widest {
+            return Ok(());
+        }
+        refuse(
+            Reason::StartUp,
+            format!(
+                "started {} ago, the widest window of {} is not filled yet",
+                format_duration(up),
+                format_duration(self.widest)
+            ),
+        )
+    }
+
+    fn trouble(&self, hearing: &Hearing, now: Now, settings: &Settings) -> String {
+        let report = &hearing.report;
+        let name = report.source.as_str();
+        if is_stale(hearing, now, settings) {
+            let age = now.mono.since(hearing.at.mono);
+            return format!(
+                "nothing was reported of {name} for {}",
+                format_duration(age)
+            );
+        }
+        if !report.flowing {
+            return format!("{name} cannot be heard: {}", report.trouble);
+        }
+        if report.lag > settings.limits.max_lag {
+            return format!("{name} lags by {}", format_duration(report.lag));
+        }
+        match self.deliveries.get(&report.source) {
+            Some(delivery) if !self.delivers(report.source, now, settings) => format!(
+                "no agent's record has come by {name} for {}",
+                format_duration(now.mono.since(delivery.last))
+            ),
+            // It delivers: its next report will tell that it is heard again.
+            Some(_) => format!("{name} begins to be heard again"),
+            None => format!("no agent's record has come by {name} since the start"),
+        }
+    }
+
+    pub(super) fn update_sources(
+        &mut self,
+        sight: Sight<'_>,
+        state: &State,
+        changes: &mut Vec<Change>,
+    ) {
+        let now = sight.now;
+        let names: Vec<_> = self.sources.keys().copied().collect();
+        for source in names {
+            let delivers = self.delivers(source, now, sight.settings);
+            let Some(hearing) = self.sources.get_mut(&source) else {
+                continue;
+            };
+            if !delivers || is_stale(hearing, now, sight.settings) {
+                hearing.flowing_since = None;
+            }
+            let blind = hearing.flowing_since.is_none();
+            let brake = Brake::Blind(source);
+            if blind == state.brakes.contains_key(&brake) {
+                continue;
+            }
+            let detail = match self.sources.get(&source) {
+                Some(hearing) if blind => self.trouble(hearing, now, sight.settings),
+                _ => format!("{} is heard again", source.as_str()),
+            };
+            changes.push(Change {
+                brake,
+                on: blind,
+                detail,
+            });
+        }
+    }
+}
+
+fn is_stale(hearing: &Hearing, now: Now, settings: &Settings) -> bool {
+    now.mono.since(hearing.at.mono) > settings.limits.source_timeout
+}
