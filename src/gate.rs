@@ -15,7 +15,7 @@ use rhizome_actions::{Gate, Pass};
 use rhizome_engine::action::{Action, ActionKind, Failure, FailureKind};
 use rhizome_engine::event::Wish;
 use rhizome_engine::journal::{Record, State};
-use rhizome_engine::names::{OperationId, PoolName};
+use rhizome_engine::names::{PoolName, VmId};
 use rhizome_engine::settings::Limits;
 use rhizome_engine::time::{Clock, Monotonic};
 
@@ -42,8 +42,8 @@ pub struct ProgramGate {
 struct Velocity {
     per_minute_pool: u32,
     per_ten_minutes: u32,
-    /// Removals that were let through, oldest first; one operation counts once.
-    removals: VecDeque<(PoolName, Option<OperationId>, Monotonic)>,
+    /// Removals that were let through, oldest first; each VM counts once.
+    removals: VecDeque<(PoolName, Option<VmId>, Monotonic)>,
 }
 
 /// The gate for one execution of one action.
@@ -106,7 +106,7 @@ impl ProgramGate {
         velocity.removals = state
             .removals
             .iter()
-            .map(|(pool, at)| (pool.clone(), None, at.mono))
+            .map(|removal| (removal.pool.clone(), removal.vm.clone(), removal.at.mono))
             .collect();
     }
 
@@ -183,8 +183,8 @@ impl ProgramGate {
         if let Some((_, hold)) = holds.into_iter().find(|(holds, _)| *holds) {
             return Err(hold);
         }
-        if matches!(action.kind, ActionKind::DeleteServer { .. }) {
-            return self.velocity().take(action, now.mono);
+        if let ActionKind::DeleteServer { vm } = &action.kind {
+            return self.velocity().take(&action.pool, &vm.id, now.mono);
         }
         Ok(())
     }
@@ -192,18 +192,17 @@ impl ProgramGate {
 
 impl Velocity {
     /// Counts a removal, or says that it would be one too many.
-    fn take(&mut self, action: &Action, now: Monotonic) -> Result<(), Hold> {
-        let operation = Some(action.key.operation);
+    fn take(&mut self, pool: &PoolName, vm: &VmId, now: Monotonic) -> Result<(), Hold> {
         self.removals
             .retain(|(_, _, at)| now.since(*at) < CLUSTER_WINDOW);
         // A delete that is tried again is one removal.
-        if self.removals.iter().any(|(_, made, _)| *made == operation) {
+        if self.removals.iter().any(|(_, made, _)| made.as_ref() == Some(vm)) {
             return Ok(());
         }
         let in_pool = self
             .removals
             .iter()
-            .filter(|(pool, _, at)| *pool == action.pool && now.since(*at) < POOL_WINDOW);
+            .filter(|(of, _, at)| of == pool && now.since(*at) < POOL_WINDOW);
         if count(in_pool.count()) >= self.per_minute_pool {
             return Err(Hold::PoolVelocity);
         }
@@ -211,7 +210,7 @@ impl Velocity {
             return Err(Hold::Velocity);
         }
         self.removals
-            .push_back((action.pool.clone(), operation, now));
+            .push_back((pool.clone(), Some(vm.clone()), now));
         Ok(())
     }
 }

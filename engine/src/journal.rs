@@ -201,8 +201,8 @@ pub struct State {
     pub returned: BTreeMap<crate::event::SourceName, Now>,
     /// Failures in a row and when the last was.
     pub circuits: BTreeMap<PoolName, (u32, Now)>,
-    /// When destructive calls were made, for the velocity caps: the last ten minutes.
-    pub removals: VecDeque<(PoolName, Now)>,
+    /// The VMs that were deleted, for the velocity caps: the last ten minutes.
+    pub removals: VecDeque<Removal>,
     /// VMs that we know as ours, with the operation that made each.
     pub owned: BTreeMap<crate::names::VmId, OperationId>,
     /// Names that were given to a node once, newest last: a name is never used twice.
@@ -217,6 +217,21 @@ pub struct State {
     /// The settings that each pool's last operation was begun with.
     #[serde(default)]
     pub pools: BTreeMap<PoolName, PoolSettings>,
+}
+
+/// A VM for whose deletion an intent was journaled.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Removal {
+    /// Its pool.
+    pub pool: PoolName,
+    /// When.
+    pub at: Now,
+    /// The VM; journals of the first weeks do not tell.
+    #[serde(default)]
+    pub vm: Option<crate::names::VmId>,
+    /// The action of the first attempt.
+    #[serde(default)]
+    pub key: Option<ActionKey>,
 }
 
 mod apply;

@@ -56,7 +56,7 @@ fn cordon(pool: &str) -> Action {
 
 fn delete(pool: &str, operation: u64) -> Action {
     let vm = VmRef {
-        id: VmId::new("v"),
+        id: VmId::new(format!("vm-{operation}")),
         created: Timestamp(0),
         operation: None,
     };
@@ -179,13 +179,31 @@ fn removals_are_counted_per_pool_and_minute_and_over_all_in_ten_minutes() {
 }
 
 #[test]
+fn i4_twins_of_one_operation_are_two_removals() {
+    let (gate, clock) = gate(false);
+    let mut twin = delete("a", 1);
+    if let ActionKind::DeleteServer { vm } = &mut twin.kind {
+        vm.id = VmId::new("its twin");
+    }
+    assert_eq!(held(&gate, &delete("a", 1)), None);
+    assert!(held(&gate, &twin).unwrap().contains("this minute"));
+    clock.0.store(60, Ordering::SeqCst);
+    assert_eq!(held(&gate, &twin), None);
+}
+
+#[test]
 fn removals_of_the_run_before_count() {
     let (gate, _) = gate(false);
     let mut state = State::default();
     for _ in 0..5 {
         state
             .removals
-            .push_back((PoolName::new("b"), Now::default()));
+            .push_back(rhizome_engine::journal::Removal {
+                pool: PoolName::new("b"),
+                at: Now::default(),
+                vm: None,
+                key: None,
+            });
     }
     gate.restore(&state);
     assert!(

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Guard, Refused, refuse};
 use crate::cluster::{Member, PoolSlot};
 use crate::decision::{Reason, Rung};
-use crate::names::PoolName;
-use crate::remediation::OperationKind;
+use crate::names::{PoolName, VmId};
+use crate::remediation::{Operation, OperationKind};
 use crate::settings::PoolSettings;
 use crate::time::format_duration;
 
@@ -149,7 +149,20 @@ impl Guard<'_> {
         )
     }
 
-    /// I4: removals in any sliding minute and ten minutes, over restarts.
+    /// VMs that the operation has yet to delete: the old one, and twins of a creation.
+    fn still_to_remove(&self, operation: &Operation) -> usize {
+        let removes = matches!(
+            operation.kind,
+            OperationKind::Remove | OperationKind::Heal(Rung::Replace)
+        );
+        let old = operation.old.as_ref().filter(|_| removes);
+        let made = |vm: &VmId| self.state.is_removed(vm);
+        let old = old.filter(|old| !old.vm.as_ref().is_some_and(made)).iter().count();
+        let twins = operation.twins.iter().filter(|twin| !made(&twin.id));
+        old + twins.count()
+    }
+
+    /// I4: removals in any sliding minute and ten minutes, over restarts: each VM counts.
     pub(super) fn velocity(&self, pool: &PoolName) -> Result<(), Refused> {
         let limits = self.limits();
         let recent = |within: Duration, only: Option<&PoolName>| {
@@ -157,24 +170,19 @@ impl Guard<'_> {
                 .state
                 .removals
                 .iter()
-                .filter(|(pool, at)| {
-                    self.sight.now.mono.since(at.mono) < within
-                        && only.is_none_or(|only| only == pool)
+                .filter(|removal| {
+                    self.sight.now.mono.since(removal.at.mono) < within
+                        && only.is_none_or(|only| *only == removal.pool)
                 })
                 .count();
-            // Removals that are decided and not yet made will be: they count too.
-            let coming = self
+            // VMs whose removal is decided and not yet made will be removed: they count too.
+            let coming: usize = self
                 .state
                 .operations
                 .values()
                 .filter(|operation| only.is_none_or(|only| *only == operation.pool))
-                .filter(|operation| {
-                    matches!(
-                        operation.kind,
-                        OperationKind::Remove | OperationKind::Heal(Rung::Replace)
-                    )
-                })
-                .count();
+                .map(|operation| self.still_to_remove(operation))
+                .sum();
             u32::try_from(made + coming).unwrap_or(u32::MAX)
         };
         let minute = recent(Duration::from_secs(60), Some(pool));

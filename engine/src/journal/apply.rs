@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Brake, Record, State};
+use super::{Brake, Record, Removal, State};
 use crate::action::{Action, ActionKind, FailureKind};
 use crate::decision::Origin;
 use crate::event::Wish;
-use crate::names::PoolName;
-use crate::remediation::{Ending, Operation, Phase, Step};
+use crate::names::{PoolName, VmId};
+use crate::remediation::{Ending, Operation, Phase};
 use crate::time::{Monotonic, Now};
 
 /// Removals are remembered for as long as the longest velocity cap looks back.
@@ -129,7 +129,9 @@ impl State {
             then.mono = Monotonic(at.mono.0.saturating_sub(passed));
         };
         self.cooldowns.values_mut().for_each(onto);
-        self.removals.iter_mut().for_each(|(_, then)| onto(then));
+        self.removals
+            .iter_mut()
+            .for_each(|removal| onto(&mut removal.at));
         self.circuits.values_mut().for_each(|(_, then)| onto(then));
         self.returned.values_mut().for_each(onto);
         self.brakes.values_mut().for_each(|(then, _)| onto(then));
@@ -188,6 +190,12 @@ impl State {
         self.open.retain(|key, _| key.operation != operation.id);
     }
 
+    /// Whether the deletion of the VM is among those that count.
+    pub(crate) fn is_removed(&self, vm: &VmId) -> bool {
+        let of = |removal: &Removal| removal.vm.as_ref() == Some(vm);
+        self.removals.iter().any(of)
+    }
+
     fn forget_hold(&mut self, operation: &Operation) {
         let stood = self.operations.get(&operation.id);
         if stood.is_some_and(|stood| stood.parked.is_some()) {
@@ -196,34 +204,28 @@ impl State {
         }
     }
 
-    /// Whether the action is a removal that was not counted before: a delete that is tried
-    /// again is one removal.
-    fn is_first_removal(&self, action: &Action) -> bool {
-        let again = |operation: &Operation| {
-            let deleted = operation.committed && operation.step == Step::DeleteServer;
-            operation.tries > 0 || deleted
-        };
-        let operation = self.operations.get(&action.key.operation);
-        matches!(action.kind, ActionKind::DeleteServer { .. }) && !operation.is_some_and(again)
-    }
-
     /// The gate held it back: nothing was removed, however often it is asked for.
     fn not_removed(&mut self, action: &Action) {
-        let counted = self.is_first_removal(action);
-        let of_pool = |(pool, _): &(PoolName, Now)| *pool == action.pool;
-        if counted && let Some(place) = self.removals.iter().rposition(of_pool) {
-            self.removals.remove(place);
-        }
+        self.removals
+            .retain(|removal| removal.key != Some(action.key));
     }
 
+    /// Counts each VM once: a delete that is tried again is one removal.
     fn removal(&mut self, at: Now, action: &Action) {
-        if self.is_first_removal(action) {
-            self.removals.push_back((action.pool.clone(), at));
+        if let ActionKind::DeleteServer { vm } = &action.kind
+            && !self.is_removed(&vm.id)
+        {
+            self.removals.push_back(Removal {
+                pool: action.pool.clone(),
+                at,
+                vm: Some(vm.id.clone()),
+                key: Some(action.key),
+            });
         }
         while self
             .removals
             .front()
-            .is_some_and(|(_, first)| at.mono.since(first.mono) > REMOVALS_KEPT)
+            .is_some_and(|first| at.mono.since(first.at.mono) > REMOVALS_KEPT)
         {
             self.removals.pop_front();
         }

@@ -79,6 +79,36 @@ fn a_delete_that_the_gate_holds_back_is_no_removal() {
     state.apply(&delete(20));
     state.apply(&outcome(20, FailureKind::Unknown));
     assert_eq!(state.removals.len(), 1);
+    // Tried again it is the same removal, and a hold of the second try takes nothing back.
+    state.apply(&delete(21));
+    assert_eq!(state.removals.len(), 1);
+    state.apply(&outcome(21, FailureKind::Gate));
+    assert_eq!(state.removals.len(), 1);
+}
+
+#[test]
+fn i4_each_vm_of_an_operation_counts() {
+    let mut state = State::default();
+    for (sequence, vm, removals) in [(0, "a", 1), (1, "b", 2), (2, "a", 2)] {
+        let mut record = delete(sequence);
+        if let Record::Intent { action, .. } = &mut record
+            && let ActionKind::DeleteServer { vm: of } = &mut action.kind
+        {
+            of.id = VmId::new(vm);
+        }
+        state.apply(&record);
+        assert_eq!(state.removals.len(), removals, "{sequence}");
+    }
+}
+
+#[test]
+fn removals_as_they_were_written_before_vms_counted_are_read() {
+    let mut state = serde_json::to_value(State::default()).unwrap();
+    let now = serde_json::to_value(Now::default()).unwrap();
+    state["removals"] = serde_json::json!([["workers", now]]);
+    let state: State = serde_json::from_value(state).unwrap();
+    assert_eq!(state.removals[0].pool, PoolName::new("workers"));
+    assert_eq!(state.removals[0].vm, None);
 }
 
 #[test]
