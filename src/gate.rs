@@ -196,7 +196,11 @@ impl Velocity {
         self.removals
             .retain(|(_, _, at)| now.since(*at) < CLUSTER_WINDOW);
         // A delete that is tried again is one removal.
-        if self.removals.iter().any(|(_, made, _)| made.as_ref() == Some(vm)) {
+        if self
+            .removals
+            .iter()
+            .any(|(_, made, _)| made.as_ref() == Some(vm))
+        {
             return Ok(());
         }
         let in_pool = self

@@ -256,6 +256,33 @@ impl fmt::Display for Reason {
     }
 }
 
+/// What a refusal stands under: the pool, the node, and who asks for what.
+pub(crate) type RefusalKey = (PoolName, Option<NodeName>, String);
+
+impl Refusal {
+    /// What it stands under.
+    pub(crate) fn key(&self) -> RefusalKey {
+        Self::key_of(&self.pool, self.node.as_ref(), &self.origin, &self.what)
+    }
+
+    /// The key of `origin`'s asking for `what`. One body may ask for several things, and each is
+    /// refused for itself; a size that is another at each look is no other thing.
+    pub(crate) fn key_of(
+        pool: &PoolName,
+        node: Option<&NodeName>,
+        origin: &Origin,
+        what: &str,
+    ) -> RefusalKey {
+        let asked = format!("{}{}", Self::prefix(origin), crate::story::kind_of(what));
+        (pool.clone(), node.cloned(), asked)
+    }
+
+    /// What the keys of all refusals of `origin` begin with.
+    pub(crate) fn prefix(origin: &Origin) -> String {
+        format!("{origin}: ")
+    }
+}
+
 impl Rung {
     /// As policies write it.
     pub fn as_str(self) -> &'static str {

@@ -211,7 +211,7 @@ pub struct State {
     pub wishes: VecDeque<String>,
     /// The refusals that stand, so that one is journaled when it changes only.
     #[serde(with = "pairs")]
-    pub refused: BTreeMap<(PoolName, Option<NodeName>, String), crate::decision::Reason>,
+    pub refused: BTreeMap<crate::decision::RefusalKey, crate::decision::Reason>,
     /// The hash of the policies that run.
     pub policies: String,
     /// The settings that each pool's last operation was begun with.

@@ -17,6 +17,10 @@ use crate::settings::PoolSettings;
 use crate::time::{Now, format_duration};
 use crate::window::NodeSlot;
 
+/// A rule that goes on to ask this long after its act wants more than it was granted. Sooner it
+/// is the same wish, whose effect nothing can have shown yet.
+const ASKS_ON: Duration = Duration::from_secs(60);
+
 mod size;
 
 pub(crate) use size::Needs;
@@ -102,8 +106,7 @@ impl Engine {
         if healing && matches!(proposal.origin, Origin::Rule(_)) {
             return;
         }
-        if let Err(why) = self.cooled(now, &proposal.origin, &name) {
-            self.refuse(now, &name, Some(node), &proposal, why);
+        if self.cools(now, &name, Some(node), &proposal) {
             return;
         }
         let witnesses = self.witnesses(now, slot, &member, &settings, witness);
@@ -201,26 +204,35 @@ impl Engine {
         witnesses
     }
 
-    fn cooled(&self, now: Now, origin: &Origin, pool: &PoolName) -> Result<(), Refused> {
-        let Origin::Rule(id) = origin else {
-            return Ok(());
+    /// Whether the cooldown of the proposal's rule runs: then nothing comes of it. It is refused
+    /// when it is asked for anew, not while the rule goes on asking for what was just granted.
+    fn cools(
+        &mut self,
+        now: Now,
+        pool: &PoolName,
+        node: Option<&NodeName>,
+        proposal: &Proposal,
+    ) -> bool {
+        let Origin::Rule(id) = &proposal.origin else {
+            return false;
         };
         let length = self.cooldown_of(id);
         let Some(last) = self.state.cooldowns.get(&(id.clone(), pool.clone())) else {
-            return Ok(());
+            return false;
         };
         let passed = now.mono.since(last.mono);
         if passed >= length {
-            return Ok(());
+            return false;
         }
-        Err((
-            Reason::Cooldown,
-            format!(
+        if passed >= ASKS_ON {
+            let why = format!(
                 "{id} acted {} ago, its cooldown is {}",
                 format_duration(passed),
                 format_duration(length)
-            ),
-        ))
+            );
+            self.refuse(now, pool, node, proposal, (Reason::Cooldown, why));
+        }
+        true
     }
 
     fn cooldown_of(&self, id: &RuleId) -> Duration {

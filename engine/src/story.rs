@@ -23,3 +23,43 @@ pub(crate) fn asked(ask: &Ask) -> String {
         }
     }
 }
+
+/// What is asked for in words without what may be another at each look or is told beside: the
+/// size, and the name of the node.
+pub(crate) fn kind_of(what: &str) -> String {
+    if let Some((resize, _)) = what.rsplit_once(" to ") {
+        return resize.to_owned();
+    }
+    match what.split_once(" (") {
+        Some((_, ladder)) => format!("heal ({ladder}"),
+        None => what.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::{Rung, Witness};
+
+    #[test]
+    fn sizes_and_names_make_no_other_kind_and_ladders_do() {
+        let resize = |to, direction| Ask::Resize {
+            pool: "workers".into(),
+            to,
+            direction,
+        };
+        let heal = |node: &str, rung| Ask::Heal {
+            node: node.into(),
+            ladder: vec![rung, Rung::Replace],
+            witness: Witness::Heartbeat,
+        };
+        let kind = |ask: Ask| kind_of(&asked(&ask));
+        assert_eq!(kind(resize(5, Direction::Up)), "scale up workers");
+        assert_eq!(kind(resize(-1, Direction::Up)), "scale up workers");
+        assert_eq!(kind(resize(5, Direction::Down)), "scale down workers");
+        assert_eq!(kind(heal("w1", Rung::Reboot)), "heal (reboot, replace)");
+        assert_eq!(kind(heal("w2", Rung::Reboot)), "heal (reboot, replace)");
+        assert_eq!(kind(heal("w1", Rung::Rebuild)), "heal (rebuild, replace)");
+        assert_eq!(kind_of("drain of op-1-7"), "drain of op-1-7");
+    }
+}

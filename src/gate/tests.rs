@@ -196,14 +196,12 @@ fn removals_of_the_run_before_count() {
     let (gate, _) = gate(false);
     let mut state = State::default();
     for _ in 0..5 {
-        state
-            .removals
-            .push_back(rhizome_engine::journal::Removal {
-                pool: PoolName::new("b"),
-                at: Now::default(),
-                vm: None,
-                key: None,
-            });
+        state.removals.push_back(rhizome_engine::journal::Removal {
+            pool: PoolName::new("b"),
+            at: Now::default(),
+            vm: None,
+            key: None,
+        });
     }
     gate.restore(&state);
     assert!(

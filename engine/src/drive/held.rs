@@ -60,7 +60,8 @@ impl Engine {
         self.stand(now, operation);
         let node = operation.node().cloned();
         let origin = Origin::Operation(operation.id);
-        let key = (operation.pool.clone(), node.clone(), origin.to_string());
+        let what = format!("{} of {}", kind.name(), operation.id);
+        let key = Refusal::key_of(&operation.pool, node.as_ref(), &origin, &what);
         if self.state.refused.get(&key) == Some(&reason) {
             return;
         }
@@ -69,7 +70,7 @@ impl Engine {
                 at: now.wall,
                 pool: operation.pool.clone(),
                 node,
-                what: format!("{} of {}", kind.name(), operation.id),
+                what,
                 origin,
                 reason,
                 detail,

@@ -30,7 +30,8 @@ impl Engine {
         (reason, detail): Refused,
     ) {
         self.answer_refused(proposal, reason, &detail);
-        let key = (pool.clone(), node.cloned(), proposal.origin.to_string());
+        let what = crate::story::asked(&proposal.ask);
+        let key = Refusal::key_of(pool, node, &proposal.origin, &what);
         if self.state.refused.get(&key) == Some(&reason) {
             return;
         }
@@ -38,7 +39,7 @@ impl Engine {
             at: now.wall,
             pool: pool.clone(),
             node: node.cloned(),
-            what: crate::story::asked(&proposal.ask),
+            what,
             origin: proposal.origin.clone(),
             reason,
             detail,

@@ -157,7 +157,10 @@ impl Guard<'_> {
         );
         let old = operation.old.as_ref().filter(|_| removes);
         let made = |vm: &VmId| self.state.is_removed(vm);
-        let old = old.filter(|old| !old.vm.as_ref().is_some_and(made)).iter().count();
+        let old = old
+            .filter(|old| !old.vm.as_ref().is_some_and(made))
+            .iter()
+            .count();
         let twins = operation.twins.iter().filter(|twin| !made(&twin.id));
         old + twins.count()
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{Brake, Record, Removal, State};
 use crate::action::{Action, ActionKind, FailureKind};
-use crate::decision::Origin;
+use crate::decision::{Origin, Refusal};
 use crate::event::Wish;
-use crate::names::{PoolName, VmId};
+use crate::names::VmId;
 use crate::remediation::{Ending, Operation, Phase};
 use crate::time::{Monotonic, Now};
 
@@ -35,20 +35,16 @@ impl State {
             } => self.begin(*epoch, *journal, *at),
             Record::Snapshot { state } => *self = (**state).clone(),
             Record::Decision { decision } => {
-                let key = (
-                    decision.pool.clone(),
-                    decision.node.clone(),
-                    decision.origin.to_string(),
-                );
-                self.refused.remove(&key);
+                // What was refused until now, of the pool or of this node, is granted.
+                let of_origin = Refusal::prefix(&decision.origin);
+                self.refused.retain(|(pool, node, asked), _| {
+                    *pool != decision.pool
+                        || !asked.starts_with(&of_origin)
+                        || node.is_some() && *node != decision.node
+                });
             }
             Record::Refusal { refusal } => {
-                let key = (
-                    refusal.pool.clone(),
-                    refusal.node.clone(),
-                    refusal.origin.to_string(),
-                );
-                self.refused.insert(key, refusal.reason);
+                self.refused.insert(refusal.key(), refusal.reason);
                 while self.refused.len() > REFUSED_KEPT {
                     self.refused.pop_first();
                 }
@@ -199,8 +195,9 @@ impl State {
     fn forget_hold(&mut self, operation: &Operation) {
         let stood = self.operations.get(&operation.id);
         if stood.is_some_and(|stood| stood.parked.is_some()) {
-            let origin = Origin::Operation(operation.id).to_string();
-            self.refused.retain(|(_, _, of), _| *of != origin);
+            let its = Refusal::prefix(&Origin::Operation(operation.id));
+            self.refused
+                .retain(|(_, _, asked), _| !asked.starts_with(&its));
         }
     }
 

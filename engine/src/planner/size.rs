@@ -111,8 +111,7 @@ impl Engine {
         proposal: &Proposal,
         to: u32,
     ) {
-        if let Err(why) = self.cooled(now, &proposal.origin, name) {
-            self.refuse(now, name, None, proposal, why);
+        if self.cools(now, name, None, proposal) {
             return;
         }
         let size = self.sight(now).size(pool);
@@ -217,8 +216,7 @@ impl Engine {
         proposal: &Proposal,
         to: u32,
     ) {
-        if let Err(why) = self.cooled(now, &proposal.origin, name) {
-            self.refuse(now, name, None, proposal, why);
+        if self.cools(now, name, None, proposal) {
             return;
         }
         if let Err(why) = self.stabilized(now, pool, name, settings, to) {

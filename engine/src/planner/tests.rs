@@ -216,6 +216,57 @@ fn a_refusal_is_journaled_when_it_changes_only() {
 }
 
 #[test]
+fn a_body_that_asks_for_two_things_is_refused_each_once() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            policy: r#"
+                heal("workers").when(silent("60s")).then(|node| {
+                    node.reboot("first");
+                    node.replace("or that");
+                });
+            "#,
+            ..Plan::default()
+        });
+        warm(&mut lab);
+        let rung = Record::Rung {
+            node: crate::names::NodeName::new("w3"),
+            rung: Rung::Reboot,
+            at: lab.now,
+        };
+        lab.journal.push(rung);
+        lab.restart();
+        lab.die("w3");
+        lab.run(280);
+        assert_eq!(
+            lab.reasons(),
+            [Reason::LadderExhausted, Reason::LadderWait],
+            "each of them once"
+        );
+    });
+}
+
+#[test]
+fn what_was_granted_in_between_is_refused_anew() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            nodes: 7,
+            policy: r#"
+                scale_up("workers").when(mean("cpu", "1m") > 0.75).cooldown("3m")
+                    .then(|pool| pool.add(1, "busy"));
+            "#,
+            ..Plan::default()
+        });
+        warm(&mut lab);
+        lab.cpu(Some(0.95));
+        lab.run(60);
+        assert_eq!(lab.decided().len(), 1);
+        assert_eq!(lab.reasons(), [], "it goes on to ask for what was granted");
+        lab.run(600);
+        assert_eq!(lab.reasons(), [Reason::Cooldown, Reason::AtMaximum]);
+    });
+}
+
+#[test]
 fn unknown_names_create_no_state() {
     on_engine_stack(|| {
         let mut lab = Lab::new(Plan {

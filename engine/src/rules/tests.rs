@@ -211,7 +211,8 @@ fn a_hold_sets_one_timer_however_many_records_come() {
         });
         lab.run(600);
         let timers = lab.engine.rules.timer_count();
-        assert!(timers <= 2 * lab.nodes.len(), "{timers} timers");
+        // Of the look, of the hold, and of the hold that began before the input flowed.
+        assert!(timers <= 3 * lab.nodes.len(), "{timers} timers");
     });
 }
 

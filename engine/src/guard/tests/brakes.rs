@@ -108,10 +108,17 @@ fn a_source_is_given_three_intervals_of_the_fastest_agent() {
         let mut brakes = crate::guard::Brakes::new(BEGIN);
         brakes.delivered(BEGIN, &settings, &told(intervals));
         brakes.report(BEGIN, &settings, good());
+        for reported in (10..quiet).step_by(10) {
+            brakes.report(BEGIN.plus(second(reported)), &settings, good());
+        }
         let later = BEGIN.plus(second(quiet));
         brakes.report(later, &settings, good());
         let since = flows.then_some(BEGIN);
-        assert_eq!(brakes.flowing_since(&settings), since, "{intervals:?}, {quiet} s");
+        assert_eq!(
+            brakes.flowing_since(&settings),
+            since,
+            "{intervals:?}, {quiet} s"
+        );
         assert_eq!(brakes.heard(later, &settings)[0].flowing, flows);
         // What comes after a gap begins the flow anew.
         brakes.delivered(later, &settings, &told(intervals));
@@ -129,12 +136,19 @@ fn agents_that_become_slower_are_given_more_time_after_a_while() {
     brakes.report(BEGIN, &settings, good());
     let mut flowed = Vec::new();
     for minute in 1..=15 {
+        for ago in [50, 40, 30, 20, 10, 0] {
+            let now = BEGIN.plus(Duration::from_secs(60 * minute - ago));
+            brakes.report(now, &settings, good());
+        }
         let now = BEGIN.plus(Duration::from_secs(60 * minute));
-        brakes.report(now, &settings, good());
         flowed.push(brakes.flowing_since(&settings).is_some());
         brakes.delivered(now, &settings, &told(&[60]));
     }
-    assert_eq!(flowed.iter().position(|flows| *flows), Some(10), "{flowed:?}");
+    assert_eq!(
+        flowed.iter().position(|flows| *flows),
+        Some(10),
+        "{flowed:?}"
+    );
     assert!(flowed.iter().skip(10).all(|flows| *flows));
 }
 
