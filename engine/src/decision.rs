@@ -228,6 +228,8 @@ reasons! {
     PartialInventory = "partial_inventory",
     /// Too many failures in a row: the pool's circuit is open.
     CircuitOpen = "circuit_open",
+    /// Something there was not carried out a moment ago: the next try comes after a pause.
+    AfterFailure = "after_failure",
     /// The node is protected by an operator, an annotation or a mark.
     Protected = "protected",
     /// The node is of the control plane.

@@ -331,7 +331,7 @@ impl Engine {
 
     /// Moves the pool towards the size that is desired, where no rule asks for anything else.
     fn reconcile(&mut self, now: Now, pool: PoolSlot, name: &PoolName, settings: &PoolSettings) {
-        if self.world.cluster.servers().read().is_none() || self.is_quiet(now, name).is_some() {
+        if self.world.cluster.servers().read().is_none() {
             return;
         }
         let size = self.sight(now).size(pool);
@@ -363,6 +363,9 @@ impl Engine {
                 proposal.origin = origin;
             }
             let count = wanted.saturating_sub(size);
+            if count > 0 && self.pauses(now, name, &proposal) {
+                return;
+            }
             let sizes = Sizes {
                 now: size,
                 desired: None,
@@ -377,9 +380,22 @@ impl Engine {
                 if !over {
                     proposal.origin = origin;
                 }
+                if self.pauses(now, name, &proposal) {
+                    return;
+                }
                 self.remove_one(now, pool, name, &proposal, None);
             }
         }
+    }
+
+    /// Whether the pool is left alone for now, and says so: what failed there a moment ago is not
+    /// begun again at once.
+    fn pauses(&mut self, now: Now, name: &PoolName, proposal: &Proposal) -> bool {
+        let Some(why) = self.is_quiet(now, name) else {
+            return false;
+        };
+        self.refuse(now, name, None, proposal, (Reason::AfterFailure, why));
+        true
     }
 
     fn set_desired(&mut self, now: Now, name: &PoolName, proposal: &Proposal, size: u32) {

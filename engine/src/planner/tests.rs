@@ -1,8 +1,9 @@
 //! A row for each reason of the planner, both sides.
 
+use crate::action::{Failure, FailureKind};
 use crate::decision::{Reason, Rung};
 use crate::engine::Answer;
-use crate::event::Wish;
+use crate::event::{Input, Wish};
 use crate::guard::tests::rung;
 use crate::journal::Record;
 use crate::lab::{BEGIN, Lab, Plan, Row, on_engine_stack, play, pool};
@@ -137,6 +138,28 @@ pub(crate) const ROWS: &[Row] = &[
             lab.run(90);
         },
         else_decides: "replace w3",
+    },
+    Row {
+        reason: Reason::AfterFailure,
+        name: "an addition failed a moment ago",
+        plan: as_it_is,
+        both: |lab| {
+            warm(lab);
+            lab.wish(Wish::Scale {
+                pool: pool(),
+                size: 7,
+            });
+        },
+        only: |lab| {
+            let action = lab.actions.pop().unwrap();
+            let failure = Failure::new(FailureKind::Refused, "the quota is used up");
+            lab.step(Input::Outcome(action.key, Err(failure)));
+        },
+        then: |lab| {
+            lab.obedient = true;
+            lab.run(60);
+        },
+        else_decides: "",
     },
     Row {
         reason: Reason::InFlight,
