@@ -20,7 +20,7 @@ use crate::planner::Needs;
 use crate::policy::{PolicyError, PolicySet};
 use crate::rules::{Deadline, Rules, Watch};
 use crate::settings::{PoolSettings, Settings};
-use crate::signals::{Calm, Sight};
+use crate::signals::{Calm, InFlight, Sight};
 use crate::time::{Monotonic, Now};
 use crate::window::{NodeSlot, SnapshotError, Windows};
 
@@ -103,7 +103,7 @@ pub(crate) struct World {
     pub(crate) brakes: Brakes,
     pub(crate) calm: Calm,
     pub(crate) suspects: Suspects,
-    pub(crate) in_flight: Vec<u32>,
+    pub(crate) in_flight: Vec<InFlight>,
 }
 
 impl World {
@@ -204,7 +204,7 @@ impl Engine {
                 brakes: Brakes::new(now),
                 calm: Calm::default(),
                 suspects: Suspects::default(),
-                in_flight: vec![0; pools.len()],
+                in_flight: vec![InFlight::default(); pools.len()],
                 settings,
             },
             joins: Joins::default(),

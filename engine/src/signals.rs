@@ -25,8 +25,17 @@ pub(crate) struct Sight<'a> {
     pub(crate) calm: &'a Calm,
     /// Who may be silent or ill.
     pub(crate) suspects: &'a Suspects,
-    /// VMs of the pool that are being made and are not listed yet, by pool slot.
-    pub(crate) in_flight: &'a [u32],
+    /// What is being made, by pool slot.
+    pub(crate) in_flight: &'a [InFlight],
+}
+
+/// What is being made for a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct InFlight {
+    /// VMs that are not listed yet.
+    pub(crate) unlisted: u32,
+    /// Nodes that will add to the pool's room and do not serve yet.
+    pub(crate) coming: u32,
 }
 
 /// When the last storm of each pool ended, and when the clock was last stepped, in this run:
@@ -90,13 +99,16 @@ impl Sight<'_> {
 
     /// Nodes of the pool, in flight and silent ones counted.
     pub(crate) fn size(&self, pool: PoolSlot) -> u32 {
-        let in_flight = self
-            .in_flight
-            .get(usize::from(pool.0))
-            .copied()
-            .unwrap_or_default();
+        let in_flight = self.in_flight(pool).unlisted;
         let members = u32::try_from(self.cluster.in_pool(pool).len()).unwrap_or(u32::MAX);
         members.saturating_add(in_flight)
+    }
+
+    fn in_flight(&self, pool: PoolSlot) -> InFlight {
+        self.in_flight
+            .get(usize::from(pool.0))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Nodes of the pool that serve.
@@ -160,7 +172,9 @@ impl Sight<'_> {
         )
     }
 
-    /// Pods that wait for room which a node of this pool could give.
+    /// Pods that wait for room which a node of this pool could give, less those that fit on the
+    /// nodes which are on their way. What a node will have to give is not known before the first
+    /// one: then one that is on its way is waited for.
     fn unschedulable(&self, pool: PoolSlot) -> u32 {
         let Some(settings) = self.pool_settings(pool) else {
             return 0;
@@ -177,7 +191,14 @@ impl Sight<'_> {
             });
             labels && room
         };
-        u32::try_from(self.cluster.unschedulable().iter().filter(fits).count()).unwrap_or(u32::MAX)
+        let waiting = self.cluster.unschedulable().iter().filter(fits);
+        let coming = self.in_flight(pool).coming;
+        let left = match capacity {
+            Some(capacity) => left_over(waiting, capacity, coming),
+            None if coming > 0 => 0,
+            None => waiting.count(),
+        };
+        u32::try_from(left).unwrap_or(u32::MAX)
     }
 
     fn capacity(&self, pool: PoolSlot, told: Requests) -> Option<Requests> {
@@ -332,6 +353,40 @@ pub(crate) fn status_word(status: &ServerStatus) -> &str {
     }
 }
 
+/// How many of the pods find no room on `nodes` new ones, each put on the first where it fits.
+fn left_over<'a>(
+    pods: impl Iterator<Item = &'a crate::event::PodView>,
+    capacity: Requests,
+    nodes: u32,
+) -> usize {
+    // How many pods a node takes may not be told.
+    let most = if capacity.pods == 0 {
+        u32::MAX
+    } else {
+        capacity.pods
+    };
+    let room = Requests {
+        pods: most,
+        ..capacity
+    };
+    let mut rooms = vec![room; nodes as usize];
+    let mut taken = |asked: &Requests| {
+        let fits = |room: &&mut Requests| {
+            room.cpu_millis >= asked.cpu_millis
+                && room.memory_bytes >= asked.memory_bytes
+                && room.pods > 0
+        };
+        let Some(room) = rooms.iter_mut().find(fits) else {
+            return false;
+        };
+        room.cpu_millis -= asked.cpu_millis;
+        room.memory_bytes -= asked.memory_bytes;
+        room.pods -= 1;
+        true
+    };
+    pods.filter(|pod| !taken(&pod.requests)).count()
+}
+
 fn add(sum: &mut Requests, more: Requests) {
     sum.cpu_millis = sum.cpu_millis.saturating_add(more.cpu_millis);
     sum.memory_bytes = sum.memory_bytes.saturating_add(more.memory_bytes);
@@ -349,3 +404,6 @@ fn number(value: Option<u32>) -> Reading {
         coverage: if value.is_some() { 1.0 } else { 0.0 },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ use crate::journal::Record;
 use crate::names::{PoolName, VmId};
 use crate::notice::NoticeKind;
 use crate::remediation::{Ending, Operation, OperationKind, Phase};
+use crate::signals::InFlight;
 use crate::time::{Now, format_duration};
 
 impl Engine {
@@ -118,24 +119,26 @@ impl Engine {
         self.state.operations.values().flat_map(going).collect()
     }
 
-    /// VMs that are being made and are not listed yet, by pool.
+    /// What is being made, by pool.
     pub(crate) fn count_in_flight(&mut self) {
-        let mut counts = vec![0u32; self.world.in_flight.len()];
+        let mut counts = vec![InFlight::default(); self.world.in_flight.len()];
         for operation in self.state.operations.values() {
             let Some(PoolSlot(pool)) = self.world.cluster.pool_slot(&operation.pool) else {
                 continue;
             };
             // A node that has joined while its VM is not listed yet is in no pool: it is counted
             // here until it is.
-            let listed = operation.new.as_ref().is_some_and(|new| {
-                let member = self.world.cluster.find(new.node.as_str());
-                member.is_some_and(|member| member.pool == Some(PoolSlot(pool)))
-            });
-            if operation.creates_vm()
-                && !listed
-                && let Some(count) = counts.get_mut(usize::from(pool))
-            {
-                *count = count.saturating_add(1);
+            let new = operation.new.as_ref();
+            let member = new.and_then(|new| self.world.cluster.find(new.node.as_str()));
+            let listed = member.is_some_and(|member| member.pool == Some(PoolSlot(pool)));
+            let kubernetes = self.world.settings.pools.get(&operation.pool);
+            let kubernetes = kubernetes.is_none_or(|settings| settings.kubernetes);
+            let serves = member.is_some_and(|member| member.serves(kubernetes));
+            // A replacement takes the pods of the old one: it gives no room.
+            let adds = operation.kind == OperationKind::Add && operation.phase == Phase::Doing;
+            if let Some(count) = counts.get_mut(usize::from(pool)) {
+                count.unlisted += u32::from(operation.creates_vm() && !listed);
+                count.coming += u32::from(adds && !serves);
             }
         }
         self.world.in_flight = counts;
