@@ -7,7 +7,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rhizome_engine::action::{Action, ActionResult, Failure, FailureKind};
-use rhizome_engine::time::{Clock, format_duration};
+use rhizome_engine::time::{Clock, show_duration};
 
 use crate::{Gate, Pass};
 
@@ -56,13 +56,13 @@ impl<'a> InHand<'a> {
                 Failure::new(
                     FailureKind::Unknown,
                     format!("`{}` was not answered within {}: it may have happened",
-                        self.action.kind.name(), format_duration(timeout)),
+                        self.action.kind.name(), show_duration(timeout)),
                 )
             } else {
                 Failure::new(
                     FailureKind::TimedOut,
                     format!("`{}` was not finished within {}, and no call of it is open",
-                        self.action.kind.name(), format_duration(timeout)),
+                        self.action.kind.name(), show_duration(timeout)),
                 )
             }),
         }

@@ -14,7 +14,7 @@ use crate::guard::{Effort, Guard, Refused};
 use crate::names::{NodeName, PoolName, RuleId};
 use crate::remediation::OperationKind;
 use crate::settings::PoolSettings;
-use crate::time::{Now, format_duration};
+use crate::time::{Now, format_duration, show_duration};
 use crate::window::NodeSlot;
 
 /// A rule that goes on to ask this long after its act wants more than it was granted. Sooner it
@@ -170,7 +170,7 @@ impl Engine {
                     format!(
                         "{} was begun {} ago, {} has {} to show effect",
                         last.as_str(),
-                        format_duration(waited),
+                        show_duration(waited),
                         last.as_str(),
                         format_duration(settings.rung_timeout)
                     ),
@@ -227,7 +227,7 @@ impl Engine {
         if passed >= ASKS_ON {
             let why = format!(
                 "{id} acted {} ago, its cooldown is {}",
-                format_duration(passed),
+                show_duration(passed),
                 format_duration(length)
             );
             self.refuse(now, pool, node, proposal, (Reason::Cooldown, why));

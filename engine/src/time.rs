@@ -191,7 +191,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     Ok(Duration::from_millis(total))
 }
 
-/// Writes a duration the way [`parse_duration`] reads it: `1m30s`, `250ms`, `0s`.
+/// Writes a duration whole, the way [`parse_duration`] reads it: `1m30s`, `250ms`, `0s`.
 pub fn format_duration(duration: Duration) -> String {
     let mut millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if millis == 0 {
@@ -214,9 +214,37 @@ pub fn format_duration(duration: Duration) -> String {
     text
 }
 
+/// Writes a measured duration for people, rounded down to what matters: milliseconds below a
+/// second, then whole seconds, from an hour on minutes, from a day on hours.
+pub fn show_duration(duration: Duration) -> String {
+    const HOUR: u64 = 3_600;
+    const DAY: u64 = 24 * HOUR;
+    let step = match duration.as_secs() {
+        0 => return format_duration(duration),
+        1..HOUR => 1,
+        HOUR..DAY => 60,
+        _ => HOUR,
+    };
+    format_duration(Duration::from_secs(duration.as_secs() / step * step))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_measured_is_shown_by_what_matters() {
+        for (millis, shown) in [
+            (0, "0s"),
+            (412, "412ms"),
+            (16_012, "16s"),
+            (160_999, "2m40s"),
+            (3_661_000, "1h1m"),
+            (90_061_000, "1d1h"),
+        ] {
+            assert_eq!(show_duration(Duration::from_millis(millis)), shown);
+        }
+    }
 
     #[test]
     fn durations_are_read_and_written_back() {

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use rhizome_engine::event::Ready;
 use rhizome_engine::status::{NodeStatus, RuleStatus, StoryLine};
-use rhizome_engine::time::{Timestamp, format_duration};
+use rhizome_engine::time::{format_duration, show_duration};
 
 use crate::api::{StatusReport, WhyReport};
 
@@ -178,12 +178,7 @@ fn nodes(out: &mut String, report: &StatusReport, style: Style) {
                 node.vm_status.clone().unwrap_or_else(|| "-".to_owned()),
                 node.heard.map_or_else(
                     || "never".to_owned(),
-                    |heard| {
-                        format!(
-                            "{} ago",
-                            format_duration(whole_seconds(report.engine.at, heard))
-                        )
-                    },
+                    |heard| format!("{} ago", show_duration(report.engine.at.since(heard))),
                 ),
                 notes(node),
             ]);
@@ -218,7 +213,7 @@ fn sources(out: &mut String, report: &StatusReport, style: Style) {
             } else {
                 style.bad("no")
             },
-            format_duration(source.lag),
+            show_duration(source.lag),
             plain(&source.trouble),
         ]);
     }
@@ -252,7 +247,7 @@ fn operations(out: &mut String, report: &StatusReport, style: Style) {
                 .as_ref()
                 .map_or_else(|| "-".to_owned(), ToString::to_string),
             operation.step.clone(),
-            format_duration(whole_seconds(at, operation.began)),
+            show_duration(at.since(operation.began)),
             plain(&operation.waits),
         ]);
     }
@@ -315,20 +310,16 @@ fn rule(out: &mut String, rule: &RuleStatus, style: Style) {
     let hold = match (rule.held, rule.hold.is_zero()) {
         (Some(held), false) => format!(
             " for {} of {}",
-            format_duration(held),
+            show_duration(held),
             format_duration(rule.hold)
         ),
-        (Some(held), true) => format!(" for {}", format_duration(held)),
+        (Some(held), true) => format!(" for {}", show_duration(held)),
         (None, _) => String::new(),
     };
     line(out, &format!("  {}: {verdict}{hold}", rule.rule));
     for value in &rule.evidence.values {
         line(out, &format!("    {value}"));
     }
-}
-
-fn whole_seconds(at: Timestamp, earlier: Timestamp) -> std::time::Duration {
-    std::time::Duration::from_secs(at.since(earlier).as_secs())
 }
 
 /// Text of agents and clouds without what could write on a terminal.

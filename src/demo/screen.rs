@@ -12,7 +12,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Block, List, ListItem, Paragraph, Row, Table, Wrap};
 use rhizome_engine::event::Ready;
 use rhizome_engine::status::{NodeStatus, Status};
-use rhizome_engine::time::format_duration;
+use rhizome_engine::time::{format_duration, show_duration};
 
 use super::story::View;
 
@@ -178,10 +178,7 @@ fn row_of(pool: String, node: &NodeStatus, status: &Status) -> Row<'static> {
     };
     let heard = node.heard.map_or_else(
         || "never".to_owned(),
-        |heard| {
-            let ago = Duration::from_secs(status.at.since(heard).as_secs());
-            format!("{} ago", format_duration(ago))
-        },
+        |heard| format!("{} ago", show_duration(status.at.since(heard))),
     );
     let vm = node.vm_status.clone().unwrap_or_else(|| "gone".to_owned());
     Row::new([pool, node.name.to_string(), vm, ready.to_owned(), heard])

@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::Method;
 use k8s_openapi::api::core::v1::Pod;
 use rhizome_engine::action::{ActionResult, Done, Failure, FailureKind, NodeRef};
-use rhizome_engine::time::format_duration;
+use rhizome_engine::time::show_duration;
 use serde_json::json;
 
 use super::Kubernetes;
@@ -193,7 +193,7 @@ fn timed_out(hand: &InHand<'_>, node: &NodeRef, left: &[Pod], obstacle: &str) ->
         format!(
             "node `{}` is not empty after {}: {} pods are left ({}); {why}",
             node.name,
-            format_duration(hand.action.timeout),
+            show_duration(hand.action.timeout),
             left.len(),
             names.join(", ")
         ),

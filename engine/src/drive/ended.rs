@@ -9,7 +9,7 @@ use crate::names::{PoolName, VmId};
 use crate::notice::NoticeKind;
 use crate::remediation::{Ending, Operation, OperationKind, Phase};
 use crate::signals::InFlight;
-use crate::time::{Now, format_duration};
+use crate::time::{Now, show_duration};
 
 impl Engine {
     pub(super) fn end(&mut self, now: Now, over: Operation, ending: &Ending) {
@@ -149,7 +149,7 @@ impl Engine {
         let until = self.quiet.get(pool).filter(|until| **until > now.mono)?;
         Some(format!(
             "something failed in {pool} just now: next try in {}",
-            format_duration(until.since(now.mono))
+            show_duration(until.since(now.mono))
         ))
     }
 }

@@ -13,7 +13,7 @@ use crate::journal::{Brake, State};
 use crate::names::NodeName;
 use crate::settings::Settings;
 use crate::signals::Sight;
-use crate::time::{Monotonic, Now, format_duration};
+use crate::time::{Monotonic, Now, show_duration};
 
 mod hearing;
 
@@ -150,7 +150,7 @@ impl Brakes {
             on: true,
             detail: format!(
                 "wall and monotonic clock parted by {}",
-                format_duration(drift)
+                show_duration(drift)
             ),
         })
     }
@@ -204,7 +204,7 @@ impl Brakes {
                     changes.push(Change {
                         brake,
                         on: false,
-                        detail: format!("{ill} of {size} for {}", format_duration(calm)),
+                        detail: format!("{ill} of {size} for {}", show_duration(calm)),
                     });
                 }
             }

@@ -8,7 +8,7 @@ use crate::decision::{Reason, Rung};
 use crate::names::{PoolName, VmId};
 use crate::remediation::{Operation, OperationKind};
 use crate::settings::PoolSettings;
-use crate::time::format_duration;
+use crate::time::show_duration;
 
 /// Rungs begun on a node are counted over this long (I37).
 const HEAL_MEMORY: Duration = Duration::from_secs(24 * 3600);
@@ -40,7 +40,7 @@ impl Guard<'_> {
             Reason::CircuitOpen,
             format!(
                 "{failures} failures in a row: next try in {}",
-                format_duration(open.saturating_sub(waited))
+                show_duration(open.saturating_sub(waited))
             ),
         )
     }

@@ -10,7 +10,7 @@ use crate::engine::Engine;
 use crate::guard::{Effort, Refused};
 use crate::names::{NodeName, PoolName};
 use crate::settings::PoolSettings;
-use crate::time::{Monotonic, Now, format_duration};
+use crate::time::{Monotonic, Now, format_duration, show_duration};
 use crate::window::NodeSlot;
 
 /// The highest size that was asked for lately, for the stabilization of scale-downs.
@@ -245,7 +245,7 @@ impl Engine {
                 Reason::Stabilizing,
                 format!(
                     "started {} ago, what {name} needed in {} is not known yet",
-                    format_duration(up),
+                    show_duration(up),
                     format_duration(window)
                 ),
             ));

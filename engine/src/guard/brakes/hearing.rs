@@ -13,7 +13,7 @@ use crate::guard::{Refused, refuse};
 use crate::journal::{Brake, State};
 use crate::settings::Settings;
 use crate::signals::Sight;
-use crate::time::{Monotonic, Now, format_duration};
+use crate::time::{Monotonic, Now, format_duration, show_duration};
 use crate::window::MAX_INTERVAL;
 
 /// Intervals of the agents without a record before their source cannot be heard.
@@ -196,7 +196,7 @@ impl Brakes {
                     Reason::SightReturning,
                     format!(
                         "{name} came back {} ago, {} must pass",
-                        format_duration(seen),
+                        show_duration(seen),
                         format_duration(hold)
                     ),
                 );
@@ -216,7 +216,7 @@ impl Brakes {
             Reason::StartUp,
             format!(
                 "started {} ago, the widest window of {} is not filled yet",
-                format_duration(up),
+                show_duration(up),
                 format_duration(self.widest)
             ),
         )
@@ -229,19 +229,19 @@ impl Brakes {
             let age = now.mono.since(hearing.at.mono);
             return format!(
                 "nothing was reported of {name} for {}",
-                format_duration(age)
+                show_duration(age)
             );
         }
         if !report.flowing {
             return format!("{name} cannot be heard: {}", report.trouble);
         }
         if report.lag > settings.limits.max_lag {
-            return format!("{name} lags by {}", format_duration(report.lag));
+            return format!("{name} lags by {}", show_duration(report.lag));
         }
         match self.deliveries.get(&report.source) {
             Some(delivery) if !self.delivers(report.source, now, settings) => format!(
                 "no agent's record has come by {name} for {}",
-                format_duration(now.mono.since(delivery.last))
+                show_duration(now.mono.since(delivery.last))
             ),
             // It delivers: its next report will tell that it is heard again.
             Some(_) => format!("{name} begins to be heard again"),
