@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use notify::Watcher as _;
-use rhizome_engine::policy::{PolicyError, PolicySet, SourceFile};
+use rhizome_engine::policy::{Interrupt, PolicyError, PolicySet, SourceFile};
 use rhizome_engine::time::Clock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+
+use crate::clock::RealClock;
 
 /// The largest policy file that is read, in bytes. A long one of the library has 3 KiB.
 const MAX_FILE_BYTES: u64 = 256 << 10;
@@ -32,6 +34,10 @@ const POLL: Duration = Duration::from_secs(5);
 /// The stack on which policies run, as in the hardened profile: deep values are printed and
 /// dropped by recursion.
 const STACK_BYTES: usize = 16 << 20;
+
+/// How long loading may take, all files together. The limit on operations alone lets a hostile
+/// file take seconds; a folder that is as full as it may be takes well under one.
+const LOAD_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Why policies cannot be loaded. Its text has a caret for each error.
 #[derive(Debug, thiserror::Error)]
@@ -256,11 +262,18 @@ pub fn read_file(path: &Path) -> Result<SourceFile, LoadError> {
 ///
 /// Returns every error of every file.
 pub fn check(files: &[SourceFile]) -> Result<Arc<PolicySet>, LoadError> {
+    check_within(files, LOAD_DEADLINE)
+}
+
+fn check_within(files: &[SourceFile], deadline: Duration) -> Result<Arc<PolicySet>, LoadError> {
+    let clock = RealClock::new();
+    let began = clock.now().mono;
+    let interrupt = Interrupt::new(move || clock.now().mono.since(began) >= deadline);
     let loaded = std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("policies".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || PolicySet::load(files))
+            .spawn_scoped(scope, || PolicySet::load_within(files, &interrupt))
             .map(|thread| thread.join())
     });
     match loaded {

@@ -219,6 +219,9 @@ pub struct State {
     pub pools: BTreeMap<PoolName, PoolSettings>,
 }
 
+/// Rungs begun on a node are counted over this long (I37), and then forgotten.
+pub(crate) const HEAL_MEMORY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
 /// A VM for whose deletion an intent was journaled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Removal {

@@ -56,6 +56,17 @@ fn an_error_is_shown_with_its_line_and_a_caret() {
     );
 }
 
+#[test]
+fn loading_has_a_deadline() {
+    let files = [SourceFile {
+        name: "slow.rhai".to_owned(),
+        text: "let i = 0;\nwhile i < 10000 { i += 1; }".to_owned(),
+    }];
+    assert!(check(&files).is_ok());
+    let error = check_within(&files, Duration::ZERO).unwrap_err();
+    assert!(error.to_string().contains("past its deadline"), "{error}");
+}
+
 /// A folder that is watched, and the changes that it hands over.
 struct Watched {
     policies: Arc<Policies>,

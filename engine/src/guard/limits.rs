@@ -5,13 +5,11 @@ use std::time::Duration;
 use super::{Guard, Refused, refuse};
 use crate::cluster::{Member, PoolSlot};
 use crate::decision::{Reason, Rung};
+use crate::journal::HEAL_MEMORY;
 use crate::names::{PoolName, VmId};
 use crate::remediation::{Operation, OperationKind};
 use crate::settings::PoolSettings;
 use crate::time::show_duration;
-
-/// Rungs begun on a node are counted over this long (I37).
-const HEAL_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
 impl Guard<'_> {
     pub(super) fn circuit(&self, pool: &PoolName) -> Result<(), Refused> {

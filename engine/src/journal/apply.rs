@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Brake, Record, Removal, State};
+use super::{Brake, HEAL_MEMORY, Record, Removal, State};
 use crate::action::{Action, ActionKind, FailureKind};
 use crate::decision::{Origin, Refusal};
 use crate::event::Wish;
@@ -73,6 +73,7 @@ impl State {
                 self.cooldowns.insert((rule.clone(), pool.clone()), *at);
             }
             Record::Rung { node, rung, at } => {
+                self.forget_rungs(*at);
                 let rungs = self.rungs.entry(node.clone()).or_default();
                 rungs.push_back((*rung, *at));
                 while rungs.len() > RUNGS_KEPT {
@@ -135,6 +136,15 @@ impl State {
             .values_mut()
             .flatten()
             .for_each(|(_, then)| onto(then));
+        self.forget_rungs(at);
+    }
+
+    /// Forgets the rungs that count no longer. Nodes that others delete leave theirs behind.
+    fn forget_rungs(&mut self, now: Now) {
+        self.rungs.retain(|_, rungs| {
+            rungs.retain(|(_, at)| now.mono.since(at.mono) < HEAL_MEMORY);
+            !rungs.is_empty()
+        });
     }
 
     fn operation(&mut self, operation: &Operation) {

@@ -153,3 +153,25 @@ fn refusals_of_ever_new_nodes_are_bounded() {
     }
     assert_eq!(state.refused.len(), 4_096);
 }
+
+#[test]
+fn rungs_of_nodes_that_are_gone_are_forgotten_after_a_day() {
+    let hour = |hour: u64| Now::default().plus(Duration::from_secs(3600 * hour));
+    let mut state = State::default();
+    let rung = |node: u64, at| Record::Rung {
+        node: NodeName::new(format!("w{node}")),
+        rung: crate::decision::Rung::Reboot,
+        at,
+    };
+    for node in 0..100 {
+        state.apply(&rung(node, hour(node)));
+    }
+    assert_eq!(state.rungs.len(), 24, "those of the last day");
+    state.apply(&Record::Epoch {
+        epoch: 2,
+        journal: 1,
+        at: hour(110),
+        version: String::new(),
+    });
+    assert_eq!(state.rungs.len(), 13, "a start looks, too");
+}

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rhai::{AST, Dynamic, Engine, FnPtr, Position, Scope};
+use rhai::{AST, Dynamic, Engine, FnPtr, ParseErrorType, Position, Scope};
 use sha2::{Digest, Sha256};
 
 use crate::names::{PoolName, RuleId};
@@ -170,7 +170,11 @@ impl Load {
         let ast = match self.engine.compile(&file.text) {
             Ok(ast) => ast,
             Err(error) => {
-                errors.push(explain(&error.into()));
+                errors.push(if *error.err_type() == ParseErrorType::TooManyFunctions {
+                    (error.position(), self.too_many_functions(&file.text))
+                } else {
+                    explain(&error.into())
+                });
                 self.report(file, errors);
                 return;
             }
@@ -226,6 +230,24 @@ impl Load {
             }
         }
         self.report(file, errors);
+    }
+
+    /// What is said of a file with more functions than may be; it is read, and not run, once
+    /// more to count them.
+    fn too_many_functions(&mut self, text: &str) -> String {
+        const MOST: usize = profile::MAX_FUNCTIONS;
+        self.engine.set_max_functions(usize::MAX);
+        let counted = self.engine.compile(text);
+        self.engine.set_max_functions(MOST);
+        let count = counted.map_or_else(
+            |_| format!("more than {MOST}"),
+            |ast| ast.iter_functions().count().to_string(),
+        );
+        format!(
+            "the file has {count} closures and functions, and at most {MOST} may be: write the \
+             rules of several pools once, in a loop (`for name in [\"a\", \"b\"] {{ ... }}`), \
+             let bodies share a `fn`, or split the file"
+        )
     }
 
     /// A second rule on one line, as a loop makes them, has a number behind the line.

@@ -107,6 +107,30 @@ fn each_mistake_is_told_with_its_place_and_what_to_write() {
 }
 
 #[test]
+fn too_many_functions_are_counted_and_a_loop_makes_them_few() {
+    let rule = |pool: &str, rule: u32| {
+        format!("scale_up({pool}).when(size() < {rule}).then(|pool| pool.add({rule}, \"x\"));\n")
+    };
+    let mut each = String::new();
+    for pool in 0..40 {
+        for number in 1..=11 {
+            each.push_str(&rule(&format!("\"pool-{pool}\""), number + 100 * pool));
+        }
+    }
+    let told = errors(&each);
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(
+        told[0].contains("the file has 440 closures and functions, and at most 64 may be"),
+        "{told:#?}"
+    );
+    let names: Vec<_> = (0..40).map(|pool| format!("\"pool-{pool}\"")).collect();
+    let rules: String = (1..=11).map(|number| rule("name", number)).collect();
+    let looped = format!("for name in [{}] {{\n{rules}}}", names.join(", "));
+    let set = load(&looped).unwrap();
+    assert_eq!(set.rules().len(), 440);
+}
+
+#[test]
 fn all_errors_of_all_files_are_told_at_once() {
     let bad = |name: &str, text: &str| SourceFile {
         name: name.to_owned(),

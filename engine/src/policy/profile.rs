@@ -25,7 +25,7 @@ const MAX_ARRAY: usize = 1_000;
 const MAX_MAP: usize = 500;
 const MAX_VARIABLES: usize = 128;
 /// Closures count as functions: this bounds the rules with bodies of one file, too.
-const MAX_FUNCTIONS: usize = 64;
+pub(super) const MAX_FUNCTIONS: usize = 64;
 /// Lines that scripts print between two takings, and characters of each.
 const MAX_PRINTED: (usize, usize) = (64, 400);
 

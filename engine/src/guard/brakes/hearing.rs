@@ -227,10 +227,7 @@ impl Brakes {
         let name = report.source.as_str();
         if is_stale(hearing, now, settings) {
             let age = now.mono.since(hearing.at.mono);
-            return format!(
-                "nothing was reported of {name} for {}",
-                show_duration(age)
-            );
+            return format!("nothing was reported of {name} for {}", show_duration(age));
         }
         if !report.flowing {
             return format!("{name} cannot be heard: {}", report.trouble);
