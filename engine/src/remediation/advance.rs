@@ -264,6 +264,7 @@ impl Turn<'_> {
         }
         if let Some(why) = &operation.cancelled
             && !is_rebuilt(operation)
+            && !self.cannot_tell_what_to_undo(operation)
         {
             return Some(self.undo(operation.clone(), Ending::Cancelled(why.clone())));
         }
@@ -349,7 +350,7 @@ impl Turn<'_> {
     fn wait_in_time(&self, operation: &Operation, length: Duration, what: &'static str) -> Next {
         let left = self.left(operation);
         if left.is_zero() {
-            if self.waits_in_the_dark(operation) {
+            if self.waits_in_the_dark(operation) || self.cannot_tell_what_to_undo(operation) {
                 return wait(length, "sight to return", self.context);
             }
             return self.late(operation);
@@ -367,6 +368,16 @@ impl Turn<'_> {
                 Step::WaitBack | Step::WaitBackHard => blind.cluster || blind.agents,
                 _ => false,
             }
+    }
+
+    /// Whether its new machine stays or goes cannot be told before its node is looked for: right
+    /// after a start nothing has been listed yet.
+    fn cannot_tell_what_to_undo(&self, operation: &Operation) -> bool {
+        let new = operation.new.as_ref();
+        operation.phase == Phase::Doing
+            && self.context.pool.kubernetes
+            && self.row.undo == Undo::MadeUnlessServing
+            && new.is_some_and(|new| matches!(self.seen.node(&new.node), Sight::Unknown))
     }
 
     fn late(&self, operation: &Operation) -> Next {

@@ -213,6 +213,22 @@ fn any_troubles() -> impl Strategy<Value = Troubles> {
     ]
 }
 
+#[test]
+fn called_off_at_a_restart_a_machine_that_never_joined_is_not_left_behind() {
+    for at in 1..20 {
+        let mut run = Run::new(Case::Add);
+        run.world.troubles.no_join = true;
+        run.cancel_at = Some(at);
+        run.crashes = vec![Crash {
+            record: at,
+            fault: Fault::None,
+        }];
+        let ending = run.run(|_, _| Fault::None);
+        run.trace = format!("called off and killed after {at}: {:?}", run.world.calls);
+        run.assert_clean(&ending);
+    }
+}
+
 /// Crashes at rising records, the fault being that of the action that was under way.
 fn any_crashes() -> impl Strategy<Value = Vec<Crash>> {
     let fault = prop_oneof![
