@@ -317,3 +317,34 @@ fn there_is_one_provider_of_cryptography() {
         "{features:?}"
     );
 }
+
+/// Every invariant has its row in ARCHITECTURE.md, which names tests that are there, or says why
+/// there is none.
+#[test]
+fn every_invariant_names_a_test_that_is_there() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let rows: BTreeMap<u32, &str> = page
+        .lines()
+        .filter_map(|line| {
+            let (number, rest) = line.strip_prefix("| I")?.split_once(" |")?;
+            Some((number.parse().ok()?, rest))
+        })
+        .collect();
+    let numbers: Vec<u32> = rows.keys().copied().collect();
+    assert_eq!(numbers, (1..=40).collect::<Vec<_>>());
+    for (number, row) in rows {
+        let named: Vec<(&str, &str)> = row
+            .split('`')
+            .filter_map(|part| part.split_once(".rs: "))
+            .collect();
+        let excused = row.contains("does not apply: ") || row.contains("not kept yet: ");
+        assert!(!named.is_empty() || excused, "I{number} names no test");
+        for (file, test) in named {
+            let path = root().join(format!("{file}.rs"));
+            let source = std::fs::read_to_string(&path)
+                .unwrap_or_else(|error| panic!("I{number}: {}: {error}", path.display()));
+            let is_there = source.contains(&format!("fn {test}("));
+            assert!(is_there, "I{number}: {file}.rs has no test `{test}`");
+        }
+    }
+}

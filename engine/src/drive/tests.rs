@@ -1,8 +1,8 @@
 //! What holds operations back once they are under way.
 
-use crate::action::{ActionKind, FailureKind};
+use crate::action::{ActionKind, Done, FailureKind};
 use crate::decision::{Origin, Reason};
-use crate::event::Wish;
+use crate::event::{Input, Wish};
 use crate::journal::Record;
 use crate::lab::{Lab, Plan, on_engine_stack};
 use crate::remediation::{Ending, Phase};
@@ -183,5 +183,86 @@ fn what_is_tried_without_end_is_told() {
             .iter()
             .filter(|notice| notice.text.contains("tried on"));
         assert_eq!(told.count(), 1, "{:?}", lab.notices);
+    });
+}
+
+/// The seconds after the start at which w3, which dies, is decided on and its reboot is begun,
+/// while everything that is asked for is done but drains, which never end.
+fn healed_beside(removal: bool) -> (u64, u64) {
+    let mut plan = Plan {
+        nodes: 30,
+        ..Plan::default()
+    };
+    plan.pool.max = 40;
+    let mut lab = Lab::new(plan);
+    let drains_never_end = |lab: &mut Lab, seconds: u64| {
+        for _ in 0..seconds {
+            lab.run(1);
+            for action in std::mem::take(&mut lab.actions) {
+                if !matches!(action.kind, ActionKind::Drain { .. }) {
+                    lab.step(Input::Outcome(action.key, Ok(Done::Accepted)));
+                }
+            }
+        }
+    };
+    drains_never_end(&mut lab, 400);
+    if removal {
+        let pool = crate::lab::pool();
+        lab.wish(Wish::Scale { pool, size: 29 });
+    }
+    drains_never_end(&mut lab, 10);
+    let drained = |record: &Record| {
+        matches!(record, Record::Intent { action, .. }
+            if matches!(action.kind, ActionKind::Drain { .. }))
+    };
+    assert_eq!(lab.records.iter().any(drained), removal);
+    lab.die("w3");
+    drains_never_end(&mut lab, 90);
+    let begin = crate::lab::BEGIN.wall;
+    let decided = lab.records.iter().find_map(|record| match record {
+        Record::Decision { decision } if decision.what == "reboot w3" => {
+            Some(decision.at.since(begin).as_secs())
+        }
+        _ => None,
+    });
+    let begun = lab.records.iter().find_map(|record| match record {
+        Record::Intent { at, action } if matches!(action.kind, ActionKind::RebootServer { .. }) => {
+            Some(at.wall.since(begin).as_secs())
+        }
+        _ => None,
+    });
+    (decided.unwrap(), begun.unwrap())
+}
+
+#[test]
+fn i25_a_drain_that_hangs_delays_no_other_node() {
+    on_engine_stack(|| {
+        let (decided, begun) = healed_beside(false);
+        let (decided_beside, begun_beside) = healed_beside(true);
+        assert!(decided_beside <= decided + 1, "{decided_beside}, {decided}");
+        assert!(begun_beside <= begun + 1, "{begun_beside}, {begun}");
+    });
+}
+
+#[test]
+fn i5_i16_who_serves_is_replaced_first_and_who_does_not_is_fenced_first() {
+    on_engine_stack(|| {
+        // Rows: whether the node is dead, what is asked for first.
+        for (dead, first) in [(false, "create_token"), (true, "stop_server")] {
+            let mut lab = Lab::new(Plan::default());
+            lab.run(400);
+            if dead {
+                lab.die("w3");
+                lab.run(40);
+            }
+            let node = crate::names::NodeName::new("w3");
+            lab.wish(Wish::Replace { node });
+            let asked: Vec<_> = lab
+                .actions
+                .iter()
+                .map(|action| action.kind.name())
+                .collect();
+            assert_eq!(asked, [first], "{:?}", lab.answers);
+        }
     });
 }

@@ -2,6 +2,7 @@
 
 mod courses;
 mod faults;
+mod invariants;
 mod table;
 mod world;
 

@@ -78,13 +78,26 @@ enum Becomes {
     Gone,
 }
 
+/// A call, and how things stood when it came.
+pub(super) struct Entry {
+    pub kind: ActionKind,
+    /// The status of the operation's old VM; none if it is gone.
+    pub old: Option<ServerStatus>,
+    /// The statuses of the VMs with the operation's mark.
+    pub made: Vec<ServerStatus>,
+    /// The nodes that are Ready.
+    pub ready: BTreeSet<NodeName>,
+}
+
 pub(super) struct World {
     pub clock: Monotonic,
     /// When the running epoch began, on `clock`: its own monotonic clock starts there.
     pub epoch_began: Monotonic,
     pub troubles: Troubles,
-    /// Every call that came in, as `name` or `name:what`.
+    /// Every call that came in, by name.
     pub calls: Vec<String>,
+    /// The same, with how things stood when it came.
+    pub ledger: Vec<Entry>,
     pub nodes: BTreeMap<NodeName, NodeView>,
     pub drained: BTreeSet<NodeName>,
     /// VMs that someone else deleted or took over.
@@ -112,6 +125,7 @@ impl World {
             epoch_began: Monotonic(900_000),
             troubles: Troubles::default(),
             calls: Vec::new(),
+            ledger: Vec::new(),
             nodes: BTreeMap::new(),
             drained: BTreeSet::new(),
             lost: BTreeSet::new(),
@@ -344,6 +358,14 @@ impl World {
     /// Carries an action out, with its fault.
     pub(super) fn call(&mut self, action: &Action, fault: Fault) -> ActionResult {
         self.calls.push(action.kind.name().to_owned());
+        let old = self.old.as_ref().and_then(|old| self.servers.get(old));
+        let ready = self.nodes.values().filter(|node| node.ready == Ready::True);
+        self.ledger.push(Entry {
+            kind: action.kind.clone(),
+            old: old.map(|server| server.view.status.clone()),
+            made: self.marked().map(|made| made.view.status.clone()).collect(),
+            ready: ready.map(|node| node.name.clone()).collect(),
+        });
         let lost = || Err(Failure::new(FailureKind::Unknown, "the answer was lost"));
         match fault {
             Fault::None => self.carry_out(action),
