@@ -274,9 +274,9 @@ impl Lab {
 
     /// What comes every ten seconds: reports, listings, records.
     pub(crate) fn round(&mut self) {
+        self.report();
         self.list();
         self.speak();
-        self.report();
     }
 
     fn report(&mut self) {

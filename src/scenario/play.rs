@@ -242,15 +242,15 @@ impl<'a> Rehearsal<'a> {
             self.events += 1;
             self.happen(now, &happening.clone());
         }
+        if second.is_multiple_of(LISTING) {
+            self.report(now);
+        }
         for (key, result) in self.model.advance(now.wall) {
             self.step(now, Input::Outcome(key, result));
         }
         self.look(now, second.is_multiple_of(LISTING));
         if second.is_multiple_of(self.scenario.every.as_secs().max(1)) {
             self.speak(now, second / self.scenario.every.as_secs().max(1));
-        }
-        if second.is_multiple_of(LISTING) {
-            self.report(now);
         }
         self.step(now, Input::Tick);
     }

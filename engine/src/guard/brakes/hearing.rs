@@ -30,7 +30,20 @@ pub(super) struct Hearing {
     report: SourceReport,
     at: Now,
     flowing_since: Option<Now>,
+    /// Whether it could not be heard: its next flow is a return.
+    lost: bool,
     returned: Option<Now>,
+}
+
+impl Hearing {
+    /// Whether the source itself says that it can be heard.
+    fn says_well(&self, settings: &Settings) -> bool {
+        self.report.flowing && self.report.lag <= settings.limits.max_lag
+    }
+
+    fn is_stale(&self, now: Now, settings: &Settings) -> bool {
+        now.mono.since(self.at.mono) > settings.limits.source_timeout
+    }
 }
 
 /// What agents' records came by a source.
@@ -72,45 +85,70 @@ impl Delivery {
 impl Brakes {
     /// Takes in how well a source can be heard.
     pub(crate) fn report(&mut self, now: Now, settings: &Settings, report: SourceReport) {
-        let good = report.flowing
-            && report.lag <= settings.limits.max_lag
-            && self.delivers(report.source, now, settings);
-        let before = self.sources.get(&report.source);
+        let source = report.source;
         // Heard after a silence that nobody looked at meanwhile, as when the process stood still:
         // it was not heard all the same.
-        let was = before
-            .filter(|hearing| !is_stale(hearing, now, settings))
-            .and_then(|hearing| hearing.flowing_since);
-        let flowing_since = good.then(|| was.unwrap_or(now));
-        let returned = match (before, was, flowing_since) {
-            (Some(_), None, Some(_)) => Some(now),
-            (before, _, _) => before.and_then(|hearing| hearing.returned),
-        };
-        self.sources.insert(
-            report.source,
-            Hearing {
-                report,
-                at: now,
-                flowing_since,
-                returned,
-            },
-        );
+        self.judge(source, now, settings);
+        match self.sources.get_mut(&source) {
+            Some(hearing) => {
+                hearing.report = report;
+                hearing.at = now;
+            }
+            None => {
+                let new = Hearing {
+                    report,
+                    at: now,
+                    flowing_since: None,
+                    lost: false,
+                    returned: None,
+                };
+                self.sources.insert(source, new);
+            }
+        }
+        self.judge(source, now, settings);
     }
 
     /// Takes in that agents' records have come just now.
     pub(crate) fn delivered(&mut self, now: Now, settings: &Settings, batch: &Batch) {
-        let intervals = batch.records().filter_map(|record| record.interval());
-        let shortest = intervals.min();
-        // After a gap that nobody looked at meanwhile, the flow begins anew.
-        if !self.delivers(batch.source, now, settings)
-            && let Some(hearing) = self.sources.get_mut(&batch.source)
-        {
-            hearing.flowing_since = None;
-        }
+        let shortest = batch.records().filter_map(|record| record.interval()).min();
+        // The same: what comes after a gap begins the flow anew.
+        self.judge(batch.source, now, settings);
         self.deliveries
             .entry(batch.source)
             .or_insert_with(|| Delivery::new(now.mono))
             .note(now.mono, shortest);
+        self.judge(batch.source, now, settings);
+    }
+
+    /// Looks whether a source flows now: it says so, it was asked lately, and agents' records
+    /// come by it.
+    fn judge(&mut self, source: SourceName, now: Now, settings: &Settings) {
+        let waits = self.waits(source, now, settings);
+        let delivers = self.delivers(source, now, settings);
+        let Some(hearing) = self.sources.get_mut(&source) else {
+            return;
+        };
+        let flows = hearing.says_well(settings) && !hearing.is_stale(now, settings) && delivers;
+        if !flows {
+            hearing.flowing_since = None;
+            hearing.lost |= !waits;
+        } else if hearing.flowing_since.is_none() {
+            hearing.flowing_since = Some(now);
+            if std::mem::take(&mut hearing.lost) {
+                hearing.returned = Some(now);
+            }
+        }
+    }
+
+    /// Whether a source that says it is well has just not brought its first record yet: right
+    /// after a start that is no blindness.
+    fn waits(&self, source: SourceName, now: Now, settings: &Settings) -> bool {
+        let well =
+            |hearing: &Hearing| hearing.says_well(settings) && !hearing.is_stale(now, settings);
+        settings.heartbeat_sources.contains(&source)
+            && !self.deliveries.contains_key(&source)
+            && now.mono.since(self.started.mono) <= settings.limits.source_timeout
+            && self.sources.get(&source).is_some_and(well)
     }
 
     /// Whether agents' records came by the source lately, if that is what it is for.
@@ -160,8 +198,13 @@ impl Brakes {
                 format!("nothing was heard by {name} since the start"),
             );
         };
-        if hearing.flowing_since.is_none() || is_stale(hearing, now, settings) {
-            return refuse(Reason::Blind, self.trouble(hearing, now, settings));
+        if hearing.flowing_since.is_none() || hearing.is_stale(now, settings) {
+            let reason = if self.waits(source, now, settings) {
+                Reason::StartUp
+            } else {
+                Reason::Blind
+            };
+            return refuse(reason, self.trouble(hearing, now, settings));
         }
         Ok(())
     }
@@ -225,7 +268,7 @@ impl Brakes {
     fn trouble(&self, hearing: &Hearing, now: Now, settings: &Settings) -> String {
         let report = &hearing.report;
         let name = report.source.as_str();
-        if is_stale(hearing, now, settings) {
+        if hearing.is_stale(now, settings) {
             let age = now.mono.since(hearing.at.mono);
             return format!("nothing was reported of {name} for {}", show_duration(age));
         }
@@ -236,12 +279,10 @@ impl Brakes {
             return format!("{name} lags by {}", show_duration(report.lag));
         }
         match self.deliveries.get(&report.source) {
-            Some(delivery) if !self.delivers(report.source, now, settings) => format!(
+            Some(delivery) => format!(
                 "no agent's record has come by {name} for {}",
                 show_duration(now.mono.since(delivery.last))
             ),
-            // It delivers: its next report will tell that it is heard again.
-            Some(_) => format!("{name} begins to be heard again"),
             None => format!("no agent's record has come by {name} since the start"),
         }
     }
@@ -255,21 +296,21 @@ impl Brakes {
         let now = sight.now;
         let names: Vec<_> = self.sources.keys().copied().collect();
         for source in names {
-            let delivers = self.delivers(source, now, sight.settings);
-            let Some(hearing) = self.sources.get_mut(&source) else {
+            self.judge(source, now, sight.settings);
+            let waits = self.waits(source, now, sight.settings);
+            let Some(hearing) = self.sources.get(&source) else {
                 continue;
             };
-            if !delivers || is_stale(hearing, now, sight.settings) {
-                hearing.flowing_since = None;
-            }
             let blind = hearing.flowing_since.is_none();
             let brake = Brake::Blind(source);
-            if blind == state.brakes.contains_key(&brake) {
+            // Until its first record it is as it was: no brake closes, and none opens.
+            if waits || blind == state.brakes.contains_key(&brake) {
                 continue;
             }
-            let detail = match self.sources.get(&source) {
-                Some(hearing) if blind => self.trouble(hearing, now, sight.settings),
-                _ => format!("{} is heard again", source.as_str()),
+            let detail = if blind {
+                self.trouble(hearing, now, sight.settings)
+            } else {
+                format!("{} is heard again", source.as_str())
             };
             changes.push(Change {
                 brake,
@@ -278,8 +319,4 @@ impl Brakes {
             });
         }
     }
-}
-
-fn is_stale(hearing: &Hearing, now: Now, settings: &Settings) -> bool {
-    now.mono.since(hearing.at.mono) > settings.limits.source_timeout
 }

@@ -129,6 +129,30 @@ fn a_source_is_given_three_intervals_of_the_fastest_agent() {
 }
 
 #[test]
+fn a_start_waits_for_the_first_record_and_is_no_return_from_blindness() {
+    on_engine_stack(|| {
+        // Rows: seconds until agents speak again after the restart, whether that was blindness.
+        for (quiet, blind) in [(20, false), (50, true)] {
+            let mut lab = Lab::new(Plan::default());
+            warm(&mut lab);
+            for node in &mut lab.nodes {
+                node.agent = false;
+            }
+            lab.restart();
+            lab.run(quiet);
+            for node in lab.nodes.iter_mut().filter(|node| node.name != "w3") {
+                node.agent = true;
+            }
+            lab.node("w3").kubelet = false;
+            lab.run(120);
+            let closed = |record: &Record| matches!(record, Record::Brake { on: true, .. });
+            assert_eq!(lab.records.iter().any(closed), blind, "{quiet}");
+            assert_eq!(lab.decided().is_empty(), blind, "{quiet}");
+        }
+    });
+}
+
+#[test]
 fn agents_that_become_slower_are_given_more_time_after_a_while() {
     let settings = settings();
     let mut brakes = crate::guard::Brakes::new(BEGIN);
