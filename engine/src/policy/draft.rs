@@ -28,6 +28,8 @@ pub(super) struct Loading {
     pub(super) errors: Vec<(Position, String)>,
     /// Of the file that is run.
     pub(super) rules: Vec<Draft>,
+    /// Rules of the file that is run beyond the most, and where the first of them stands.
+    beyond: Option<(Position, usize)>,
     /// Signals and conditions of the file that is run: where, and whether a rule uses it.
     made: Vec<(Position, bool)>,
     /// Windows that bodies of the file that is run read.
@@ -86,6 +88,7 @@ impl Loading {
     pub(super) fn next_file(&mut self) {
         self.errors.clear();
         self.rules.clear();
+        self.beyond = None;
         self.made.clear();
         self.watched.clear();
     }
@@ -111,12 +114,25 @@ impl Loading {
 
     pub(super) fn rule(&mut self, draft: Draft) -> usize {
         if self.rules.len() >= MAX_RULES {
-            let at = draft.at;
-            self.error(at, format!("more than {MAX_RULES} rules in one file"));
+            self.beyond.get_or_insert((draft.at, 0)).1 += 1;
             return usize::MAX;
         }
         self.rules.push(draft);
         self.rules.len() - 1
+    }
+
+    /// Says how many rules are too many, when the file has run.
+    pub(super) fn tell_too_many(&mut self) {
+        if let Some((at, beyond)) = self.beyond.take() {
+            let count = MAX_RULES + beyond;
+            self.error(
+                at,
+                format!(
+                    "the file has {count} rules, and at most {MAX_RULES} may be: split it into \
+                     several files"
+                ),
+            );
+        }
     }
 
     pub(super) fn draft(&mut self, rule: usize) -> Option<&mut Draft> {

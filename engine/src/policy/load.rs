@@ -205,6 +205,7 @@ impl Load {
                      `&&` and `||` cannot look into a condition",
                 );
             }
+            loading.tell_too_many();
             let drafts = std::mem::take(&mut loading.rules);
             (drafts, std::mem::take(&mut loading.errors))
         });

@@ -124,10 +124,15 @@ fn too_many_functions_are_counted_and_a_loop_makes_them_few() {
         "{told:#?}"
     );
     let names: Vec<_> = (0..40).map(|pool| format!("\"pool-{pool}\"")).collect();
-    let rules: String = (1..=11).map(|number| rule("name", number)).collect();
-    let looped = format!("for name in [{}] {{\n{rules}}}", names.join(", "));
-    let set = load(&looped).unwrap();
-    assert_eq!(set.rules().len(), 440);
+    let looped = |rules: u32| {
+        let rules: String = (1..=rules).map(|number| rule("name", number)).collect();
+        format!("for name in [{}] {{\n{rules}}}", names.join(", "))
+    };
+    assert_eq!(load(&looped(5)).unwrap().rules().len(), 200);
+    let told = errors(&looped(11));
+    let too_many = "the file has 440 rules, and at most 200 may be";
+    let of_it = told.iter().filter(|told| told.contains(too_many));
+    assert_eq!(of_it.count(), 1, "{told:#?}");
 }
 
 #[test]
