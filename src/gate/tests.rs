@@ -1,5 +1,5 @@
 use rhizome_engine::action::{ActionKey, NodeRef, VmRef};
-use rhizome_engine::names::{NodeName, VmId};
+use rhizome_engine::names::{NodeName, OperationId, VmId};
 use rhizome_engine::time::{BoxFuture, Now, Timestamp};
 
 use super::*;
