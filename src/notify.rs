@@ -271,7 +271,7 @@ mod tests {
     }
 
     async fn until(metrics: &Metrics, line: &str) {
-        for _ in 0..5_000 {
+        for _ in 0..60_000 {
             if metrics.encode().contains(line) {
                 return;
             }

@@ -341,8 +341,9 @@ fn the_journal_before_a_compaction_is_kept_for_why() {
     );
 }
 
-/// The goal of two seconds is for the release build on an idle
-/// machine, and a debug build that shares its cores with others is given more.
+/// The goal of two seconds is for the release build on an idle machine. A debug build that shares
+/// its cores with others is given two hundred times as long: it is to find a reader whose time
+/// grows with the square of the length.
 #[test]
 fn a_hundred_thousand_records_load_in_seconds() {
     let folder = Memory::default();
@@ -355,7 +356,7 @@ fn a_hundred_thousand_records_load_in_seconds() {
     let took = started.elapsed();
     assert_eq!(contents.records.len(), records.len());
     assert!(
-        took < Duration::from_secs(20),
+        took < Duration::from_secs(400),
         "{} bytes in {took:?}",
         bytes.len()
     );

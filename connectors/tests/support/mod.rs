@@ -28,7 +28,7 @@ use rhizome_engine::event::{Batch, Form, Input, SourceReport};
 use rhizome_engine::time::{BoxFuture, Clock, Monotonic, Now, Timestamp};
 
 /// How long a test waits for a state before it fails. Generous: the machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The wall's own clock.
 pub struct WallClock(Instant);
