@@ -36,6 +36,10 @@ pub(super) enum Value {
     Map(Vec<(String, Place, Node)>),
 }
 
+/// How deep lists and maps may stand in each other: four times as deep as any key of ours. Each
+/// level takes some 16 KiB of stack in a debug build, and a file of brackets alone would take all.
+const DEPTH_MAX: usize = 32;
+
 /// Reads one YAML document.
 ///
 /// # Errors
@@ -53,7 +57,10 @@ pub(super) fn parse(text: &str) -> Result<Node, (Place, String)> {
         });
     }
     // YAML 1.2: `no`, `on` and `y` are words, not true or false.
-    let options = serde_saphyr::options! { strict_booleans: true };
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        budget: serde_saphyr::budget! { max_depth: DEPTH_MAX },
+    };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let error = error.without_snippet();
         let place = error.location().map(Place::from).unwrap_or_default();
