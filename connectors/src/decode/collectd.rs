@@ -67,7 +67,7 @@ pub(crate) fn finish(
                 };
                 cpu(form, instance, state, value, scratch, sink);
             }
-            ("memory", "memory") => {
+            ("memory", "memory") if !state.is_empty() => {
                 sink.part("memory", state, Form::MemoryBytes, value, f64::MAX);
             }
             ("memory", "percent") if state == "used" => sink.ratio("memory", value / 100.0),
