@@ -17,7 +17,7 @@ use rhizome_engine::remediation::Phase;
 use rhizome_engine::settings::PoolSettings;
 use rhizome_engine::time::{Timestamp, format_duration};
 
-use crate::support::on_engine_stack;
+use crate::support::{Dice, on_engine_stack};
 
 /// Seeds of an ordinary run: about ten seconds in a debug build.
 const SEEDS: u64 = 12;
@@ -38,28 +38,6 @@ scale_down("workers").when(mean("cpu", "5m") < 0.35 and covered("cpu", "5m"))
     .for_at_least("2m").cooldown("5m");
 heal("workers").when(silent("60s")).ladder(["reboot", "replace"]);
 "#;
-
-/// Enough of randomness for a test, and the same everywhere (SplitMix64).
-#[derive(Clone)]
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.roll() % bound
-    }
-
-    fn one_in(&mut self, many: u64) -> bool {
-        self.below(many) == 0
-    }
-}
 
 fn scenario(dice: &mut Dice) -> Scenario {
     let workers = PoolName::new("workers");
