@@ -126,6 +126,8 @@ fn fate(dice: &mut Dice) -> Fate {
 struct Checker {
     deleted: VecDeque<(Timestamp, VmId)>,
     created: BTreeSet<String>,
+    /// The sources that could not be heard a second ago.
+    unheard: Vec<SourceName>,
 }
 
 impl Checker {
@@ -139,6 +141,7 @@ impl Checker {
         for (at, action) in rehearsal.take_actions() {
             self.act(rehearsal, at, &action)?;
         }
+        self.unheard = rehearsal.unheard();
         Ok(())
     }
 
@@ -153,8 +156,10 @@ impl Checker {
         let forward = operation.is_some_and(|operation| {
             operation.phase == Phase::Doing && operation.old.is_some() && !operation.committed
         });
-        // I12: nothing is taken away on a source that cannot be heard.
-        let unheard = rehearsal.unheard();
+        // I12: nothing is taken away on a source that cannot be heard. Of one that ceased in this
+        // very second the engine may have been told after it acted.
+        let mut unheard = rehearsal.unheard();
+        unheard.retain(|source| self.unheard.contains(source));
         if action.kind.destroys() && forward && !unheard.is_empty() {
             let what = action.kind.name();
             return Err(format!("I12: {what} while {unheard:?} cannot be heard"));
