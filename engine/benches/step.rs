@@ -310,7 +310,7 @@ impl Fleet {
     /// the others some nodes in turns.
     fn is_hot(&self, place: usize) -> bool {
         let turn = self.sweeps / TURN;
-        place % POOLS == 0 || (place / POOLS + turn) % HOT == 0
+        place.is_multiple_of(POOLS) || (place / POOLS + turn).is_multiple_of(HOT)
     }
 
     /// Notes when the engine first decides on the silent node, or says why it does not.
