@@ -3,8 +3,12 @@
 //! The delimiters are `<{ }>`, `<% %>` and `<# #>`, so that cloud-init's own `{{ }}` reaches
 //! the machine as it is. The result holds a join token and is a secret from here on.
 
+use std::io::Write;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, UndefinedBehavior, context};
 use rhizome_engine::action::{Failure, FailureKind};
@@ -60,7 +64,7 @@ pub enum TemplateError {
     },
     /// It is too long.
     #[error(
-        "the user data would be {encoded} characters when encoded, and Nova takes at most \
+        "the user data would be {encoded} characters when packed and encoded, and Nova takes at most \
          {MAX_ENCODED}: shorten the template, or let the machine fetch the rest"
     )]
     TooLong {
@@ -168,7 +172,14 @@ impl UserData {
             }),
             None => template.render(common),
         };
-        let encoded = STANDARD.encode(text.map_err(|error| wrong(&error))?);
+        let text = text.map_err(|error| wrong(&error))?;
+        let plain = STANDARD.encode(&text);
+        if plain.len() <= MAX_ENCODED {
+            return Ok(plain.into());
+        }
+        // cloud-init unpacks it by its first bytes. Only where it must be: what is sent as it
+        // is can be read by whoever looks for a fault.
+        let encoded = STANDARD.encode(packed(&text));
         if encoded.len() > MAX_ENCODED {
             return Err(TemplateError::TooLong {
                 encoded: encoded.len(),
@@ -176,6 +187,13 @@ impl UserData {
         }
         Ok(encoded.into())
     }
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+    // Writing to memory does not fail.
+    let _ = packer.write_all(text.as_bytes());
+    packer.finish().unwrap_or_default()
 }
 
 /// Only kind and line: the detail of an error may quote a value.
@@ -198,6 +216,7 @@ impl std::fmt::Debug for UserData {
 #[cfg(test)]
 mod tests {
     use rhizome_engine::time::Timestamp;
+    use sha2::Digest;
 
     use super::*;
 
@@ -267,11 +286,37 @@ mod tests {
                 "{template}: {error}"
             );
         }
-        let long = "x".repeat(49_150);
+    }
+
+    #[test]
+    fn what_is_too_long_is_packed_and_what_is_so_even_then_is_refused() {
+        let render = |text: &str| {
+            UserData::new(text, join(), false).map(|user_data| {
+                let facts = Facts {
+                    node: &"w-1".into(),
+                    pool: &"workers".into(),
+                    operation: OPERATION,
+                    token: None,
+                };
+                user_data.render(&facts).unwrap().expose_secret().to_owned()
+            })
+        };
+        // The longest that goes as it is, and one more.
+        let (fits, packed) = ("x".repeat(49_149), "x".repeat(49_150));
+        assert_eq!(render(&fits).unwrap(), STANDARD.encode(&fits));
+        let bytes = STANDARD.decode(render(&packed).unwrap()).unwrap();
+        assert_eq!(&bytes[..2], &[0x1f, 0x8b]);
+        let mut text = String::new();
+        let mut unpacker = flate2::read::GzDecoder::new(bytes.as_slice());
+        std::io::Read::read_to_string(&mut unpacker, &mut text).unwrap();
+        assert_eq!(text, packed);
+        // Digests do not pack: 96 KB of their base64 become some 72 KB.
+        let digests: String = (0..3_000_u32)
+            .map(|number| STANDARD.encode(sha2::Sha256::digest(number.to_le_bytes())))
+            .collect();
         assert!(matches!(
-            UserData::new(long, join(), false).unwrap_err(),
-            TemplateError::TooLong { encoded: 65_536 }
+            render(&digests),
+            Err(TemplateError::TooLong { encoded }) if encoded > MAX_ENCODED
         ));
-        assert!(UserData::new("x".repeat(49_149), join(), false).is_ok());
     }
 }

@@ -120,6 +120,22 @@ fn check_pool(
             "labels are put on Kubernetes nodes, and this pool has none".to_owned(),
         ));
     }
+    let unknown = pool
+        .fallback_networks
+        .keys()
+        .find(|id| !pool.networks.contains(id));
+    if let Some(id) = unknown {
+        found.push((
+            Some("fallback_networks"),
+            format!("`{id}` is none of the pool's `networks`, so nothing takes its place"),
+        ));
+    }
+    if pool.floating_network.is_some() && pool.networks.is_empty() {
+        found.push((
+            Some("floating_network"),
+            "a floating address leads to a port of ours: name the pool's `networks`".to_owned(),
+        ));
+    }
     for (key, text) in [("image", &pool.image), ("flavor", &pool.flavor)] {
         if text.trim().is_empty() {
             found.push((Some(key), "is empty: name it by its id".to_owned()));
@@ -235,8 +251,23 @@ fn check_listen(config: &Config, found: &mut impl FnMut(&[&str], String)) {
 
 fn check_openstack(config: &Config, found: &mut impl FnMut(&[&str], String)) {
     let openstack = &config.openstack;
+    let own = openstack.application_credential.is_some() || openstack.password.is_some();
+    if openstack.auth_url.is_none() && own {
+        found(
+            &["openstack"],
+            "there are credentials and no address: add `auth_url`, or leave both to `clouds.yaml`"
+                .to_owned(),
+        );
+    }
+    if openstack.auth_url.is_some() && openstack.cloud.is_some() {
+        found(
+            &["openstack", "cloud"],
+            "there is an `auth_url` too: keep one of the two".to_owned(),
+        );
+    }
     match (&openstack.application_credential, &openstack.password) {
         (Some(_), None) | (None, Some(_)) => {}
+        (None, None) if openstack.auth_url.is_none() => {}
         (None, None) => found(
             &["openstack"],
             "there are no credentials: add `application_credential` or `password`".to_owned(),

@@ -72,10 +72,19 @@ pub struct PoolConfig {
     pub image: String,
     /// The flavor, by id.
     pub flavor: String,
+    /// Flavors that are taken, in their order, where there is no room for the first.
+    #[serde(default)]
+    pub fallback_flavors: Vec<String>,
     /// The networks, by id, in their order; none lets Nova choose.
     #[serde(default)]
     pub networks: Vec<String>,
-    /// The security groups.
+    /// By the id of a network: those that are taken, in their order, when it is full.
+    #[serde(default)]
+    pub fallback_networks: BTreeMap<String, Vec<String>>,
+    /// The network that each machine gets a floating address of, by id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub floating_network: Option<String>,
+    /// The security groups, by id or by a name that is unique.
     #[serde(default)]
     pub security_groups: Vec<String>,
     /// The key pair, by name.
@@ -84,6 +93,15 @@ pub struct PoolConfig {
     /// The availability zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub availability_zone: Option<String>,
+    /// Zones that are taken, in their order, where there is no room in the first.
+    #[serde(default)]
+    pub fallback_zones: Vec<String>,
+    /// The server group, by id: with the policy anti-affinity, a host for each machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_group: Option<String>,
+    /// Metadata of the machines, beside Rhizome's own marks.
+    #[serde(default)]
+    pub metadata: BTreeMap<String, String>,
     /// The template of the machines' user data; without it, `kubeadm join` for pools of
     /// Kubernetes and nothing for others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -272,8 +290,13 @@ pub enum Right {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenstackConfig {
-    /// Keystone's address, with or without `/v3`.
-    pub auth_url: HttpUrl,
+    /// Keystone's address, with or without `/v3`. Without it, address and credentials are looked
+    /// for as openstacksdk does: in `clouds.yaml`, `secure.yaml` and the variables `OS_*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_url: Option<HttpUrl>,
+    /// Which cloud of `clouds.yaml`; without it `OS_CLOUD`, the variables, or the only one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<String>,
     /// An application credential: it can be bound to what Rhizome needs, and taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub application_credential: Option<ApplicationCredentialConfig>,
@@ -283,9 +306,9 @@ pub struct OpenstackConfig {
     /// The region; may be left out where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Which of the catalog's endpoints are used.
-    #[serde(default)]
-    pub interface: Interface,
+    /// Which of the catalog's endpoints are used; the cloud's own choice, or `public`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<Interface>,
     /// A CA to trust beside the system's, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
@@ -323,11 +346,10 @@ pub struct PasswordConfig {
 }
 
 /// Which of a service's endpoints is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Interface {
     /// The one for everybody.
-    #[default]
     Public,
     /// The one inside the cloud.
     Internal,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rhizome_actions::kubernetes::{Access, Approval, Kubernetes, KubernetesOptions};
 use rhizome_actions::openstack::{
-    Credentials, Interface as Endpoint, Machine, Openstack, OpenstackOptions,
+    CloudsError, Credentials, Found, Interface as Endpoint, Machine, Named, Network, Openstack,
+    OpenstackOptions, Surroundings, find_cloud,
 };
 use rhizome_actions::{
     DryRun, Executor, Gate, JoinOptions, KUBEADM_JOIN, Seen, Services, SetupError, TokenVault,
@@ -42,6 +43,9 @@ pub enum ServicesError {
         #[source]
         source: std::io::Error,
     },
+    /// Nothing to sign in with was found.
+    #[error(transparent)]
+    Clouds(#[from] CloudsError),
     /// Neither way to sign in is configured.
     #[error("`openstack` needs `application_credential` or `password`")]
     NoCredentials,
@@ -85,8 +89,14 @@ pub(super) fn webhook(loaded: &Loaded) -> Result<Option<Webhook>, ServicesError>
     }))
 }
 
-fn openstack(loaded: &Loaded) -> Result<OpenstackOptions, ServicesError> {
+/// Where the cloud is and who we are there, by the configuration or as openstacksdk finds it.
+fn access(loaded: &Loaded) -> Result<Found, ServicesError> {
     let config = &loaded.config.openstack;
+    let Some(auth_url) = &config.auth_url else {
+        let found = find_cloud(config.cloud.as_deref(), &Surroundings::here())?;
+        tracing::info!(source = found.source, "credentials for openstack found");
+        return Ok(found);
+    };
     let credentials = if let Some(credential) = &config.application_credential {
         Credentials::ApplicationCredential {
             id: credential.id.clone(),
@@ -94,29 +104,47 @@ fn openstack(loaded: &Loaded) -> Result<OpenstackOptions, ServicesError> {
         }
     } else if let Some(password) = &config.password {
         Credentials::Password {
-            username: password.user.clone(),
-            user_domain: password.user_domain.clone(),
+            username: Named::Name(password.user.clone()),
+            user_domain: Named::Name(password.user_domain.clone()),
             password: password.password.read(&loaded.folder)?,
-            project: password.project.clone(),
-            project_domain: password.project_domain.clone(),
+            project: Named::Name(password.project.clone()),
+            project_domain: Named::Name(password.project_domain.clone()),
         }
     } else {
         return Err(ServicesError::NoCredentials);
     };
+    Ok(Found {
+        source: "the configuration".to_owned(),
+        auth_url: auth_url.0.clone(),
+        credentials,
+        region: None,
+        interface: Endpoint::Public,
+        ca: None,
+    })
+}
+
+fn openstack(loaded: &Loaded) -> Result<OpenstackOptions, ServicesError> {
+    let config = &loaded.config.openstack;
+    let access = access(loaded)?;
     let mut machines = std::collections::BTreeMap::new();
     for (name, pool) in &loaded.config.pools {
         machines.insert(PoolName::new(name), machine(loaded, name, pool)?);
     }
     Ok(OpenstackOptions {
-        auth_url: config.auth_url.0.clone(),
-        credentials,
-        region: config.region.clone(),
+        auth_url: access.auth_url,
+        credentials: access.credentials,
+        // What the configuration says goes before what a cloud's file says.
+        region: config.region.clone().or(access.region),
         interface: match config.interface {
-            Interface::Public => Endpoint::Public,
-            Interface::Internal => Endpoint::Internal,
-            Interface::Admin => Endpoint::Admin,
+            None => access.interface,
+            Some(Interface::Public) => Endpoint::Public,
+            Some(Interface::Internal) => Endpoint::Internal,
+            Some(Interface::Admin) => Endpoint::Admin,
         },
-        ca_file: config.ca.as_ref().map(|path| loaded.folder.join(path)),
+        ca_file: match &config.ca {
+            Some(path) => Some(loaded.folder.join(path)),
+            None => access.ca,
+        },
         cluster: loaded.config.cluster.clone(),
         poll: config.poll.0,
         machines,
@@ -157,13 +185,28 @@ fn machine(loaded: &Loaded, name: &str, pool: &PoolConfig) -> Result<Machine, Se
     };
     Ok(Machine {
         image: pool.image.clone(),
-        flavor: pool.flavor.clone(),
-        networks: pool.networks.clone(),
+        flavors: first_and(Some(&pool.flavor), &pool.fallback_flavors),
+        networks: networks(pool),
         security_groups: pool.security_groups.clone(),
         key_name: pool.key_name.clone(),
-        availability_zone: pool.availability_zone.clone(),
+        availability_zones: first_and(pool.availability_zone.as_ref(), &pool.fallback_zones),
+        server_group: pool.server_group.clone(),
+        floating_network: pool.floating_network.clone(),
+        metadata: pool.metadata.clone(),
         user_data,
     })
+}
+
+fn first_and(first: Option<&String>, others: &[String]) -> Vec<String> {
+    first.into_iter().chain(others).cloned().collect()
+}
+
+fn networks(pool: &PoolConfig) -> Vec<Network> {
+    let network = |id: &String| Network {
+        id: id.clone(),
+        fallback: pool.fallback_networks.get(id).cloned().unwrap_or_default(),
+    };
+    pool.networks.iter().map(network).collect()
 }
 
 fn kubernetes(loaded: &Loaded) -> Option<KubernetesOptions> {

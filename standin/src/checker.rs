@@ -11,6 +11,7 @@ use std::time::Duration;
 use rhizome_engine::names::OperationId;
 use rhizome_engine::time::Timestamp;
 
+use crate::cloud::Port;
 use crate::json::{text, text_or_empty};
 use crate::kube::Kind;
 use crate::kube::pods::is_ready;
@@ -77,6 +78,7 @@ pub fn at_the_end(world: &World, bounds: &Bounds) -> Vec<Violation> {
     found.extend(no_duplicates(world));
     found.extend(no_orphan_servers(world));
     found.extend(no_orphan_tokens(world));
+    found.extend(no_orphan_ports(world));
     found.extend(no_orphan_cordons(world));
     found
 }
@@ -312,6 +314,33 @@ pub fn no_orphan_tokens(world: &World) -> Vec<Violation> {
             at: world.now(),
             invariant: "no_orphan_tokens",
             what: format!("`{}` is left", text_or_empty(secret, "/metadata/name")),
+        })
+        .collect()
+}
+
+/// I38: no port and no floating address is left that no server lives on.
+pub fn no_orphan_ports(world: &World) -> Vec<Violation> {
+    let cloud = &world.cloud;
+    let unused = |port: &&Port| {
+        let device = port.device.as_ref();
+        !device.is_some_and(|id| cloud.servers.contains_key(id))
+    };
+    let ports = cloud
+        .ports
+        .values()
+        .filter(unused)
+        .map(|port| format!("port {} ({}) is left", port.id, port.description));
+    let addresses = cloud
+        .floating_ips
+        .values()
+        .filter(|address| address.port.is_none())
+        .map(|address| format!("address {} ({}) is left", address.id, address.description));
+    ports
+        .chain(addresses)
+        .map(|what| Violation {
+            at: world.now(),
+            invariant: "no_orphan_ports",
+            what,
         })
         .collect()
 }

@@ -2,8 +2,11 @@
 //!
 //! Templates are the operator's own, so this is tolerant of every form that a join can take.
 
+use std::io::Read as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::read::GzDecoder;
 use regex_lite::Regex;
 
 use crate::cloud::Server;
@@ -14,8 +17,22 @@ pub(crate) fn user_data(server: &Server) -> String {
         .user_data
         .as_deref()
         .and_then(|encoded| STANDARD.decode(encoded).ok())
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .map(|bytes| {
+            unpacked(&bytes).unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned())
+        })
         .unwrap_or_default()
+}
+
+/// What gzip has packed, which cloud-init knows by its first bytes; none for anything else.
+fn unpacked(bytes: &[u8]) -> Option<String> {
+    /// Longest that is read: a guest's memory is not for filling.
+    const MAX_UNPACKED: u64 = 4 * 1024 * 1024;
+    let mut text = String::new();
+    GzDecoder::new(bytes)
+        .take(MAX_UNPACKED)
+        .read_to_string(&mut text)
+        .ok()?;
+    Some(text)
 }
 
 /// A join token, wherever in the user data it stands.

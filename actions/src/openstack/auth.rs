@@ -15,7 +15,7 @@ use tokio::sync::Mutex;
 
 use super::client::{Answer, Http};
 use super::errors::Effect;
-use super::{Credentials, Interface};
+use super::{Credentials, Interface, Named};
 use crate::redact::redact;
 
 /// How long before its end a token is renewed, at most: a call may take a minute, and a
@@ -24,7 +24,9 @@ const LONGEST_MARGIN: Duration = Duration::from_secs(120);
 /// What a token's life is taken for when Keystone's two times cannot be read.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
 /// The names under which the compute service stands in catalogs.
-const COMPUTE: [&str; 1] = ["compute"];
+const COMPUTE: &str = "compute";
+/// That of the network service.
+const NETWORK: &str = "network";
 
 /// A token and where it is good for.
 #[derive(Clone)]
@@ -32,6 +34,10 @@ pub(super) struct Token {
     pub(super) secret: SecretString,
     /// The compute service's address, without a slash at its end.
     pub(super) compute: String,
+    /// The network service's, likewise; none if the catalog has none.
+    pub(super) network: Option<String>,
+    /// The project that the token is for.
+    pub(super) project: Option<String>,
     renew_at: Monotonic,
 }
 
@@ -124,14 +130,16 @@ impl Session {
                 password,
                 project,
                 project_domain,
-            } => json!({"auth": {
-                "identity": {"methods": ["password"], "password": {"user": {
-                    "name": username,
-                    "domain": {"name": user_domain},
-                    "password": password.expose_secret(),
-                }}},
-                "scope": {"project": {"name": project, "domain": {"name": project_domain}}},
-            }}),
+            } => {
+                let mut user = reference(username, Some(user_domain));
+                if let Some(user) = user.as_object_mut() {
+                    user.insert("password".to_owned(), json!(password.expose_secret()));
+                }
+                json!({"auth": {
+                    "identity": {"methods": ["password"], "password": {"user": user}},
+                    "scope": {"project": reference(project, Some(project_domain))},
+                }})
+            }
             // Never with a scope: "Application credentials cannot request a scope."
             Credentials::ApplicationCredential { id, secret } => json!({"auth": {
                 "identity": {
@@ -159,21 +167,32 @@ impl Session {
             .map_err(|_| broken("its body is not what keystone v3 writes"))?;
         Ok(Token {
             secret: secret.to_owned().into(),
-            compute: self.endpoint(&body.token.catalog)?,
+            compute: self.compute(&body.token.catalog)?,
+            network: self.endpoint(&body.token.catalog, NETWORK).ok(),
+            project: body
+                .token
+                .project
+                .as_ref()
+                .map(|project| project.id.clone()),
             renew_at: self.clock.now().mono.plus(body.token.useful_life()),
         })
     }
 
-    fn endpoint(&self, catalog: &[Service]) -> Result<String, Failure> {
+    fn compute(&self, catalog: &[Service]) -> Result<String, Failure> {
         if catalog.is_empty() {
             return Err(Failure::new(
                 FailureKind::Refused,
                 "keystone gave a token without a catalog: name the project in the configuration",
             ));
         }
-        let compute: Vec<&Endpoint> = catalog
+        self.endpoint(catalog, COMPUTE)
+    }
+
+    /// The address of a kind of service.
+    fn endpoint(&self, catalog: &[Service], kind: &str) -> Result<String, Failure> {
+        let endpoints: Vec<&Endpoint> = catalog
             .iter()
-            .filter(|service| COMPUTE.contains(&service.kind.as_str()))
+            .filter(|service| service.kind == kind)
             .flat_map(|service| &service.endpoints)
             .collect();
         let fits = |endpoint: &&&Endpoint| {
@@ -182,18 +201,18 @@ impl Session {
                     endpoint.region_id.as_ref().or(endpoint.region.as_ref()) == Some(region)
                 })
         };
-        match compute.iter().find(fits) {
+        match endpoints.iter().find(fits) {
             Some(endpoint) => Ok(endpoint.url.trim_end_matches('/').to_owned()),
             None => Err(Failure::new(
                 FailureKind::Retry { after: None },
                 format!(
-                    "the catalog has no compute endpoint for interface `{}`{}; it has: {}",
+                    "the catalog has no {kind} endpoint for interface `{}`{}; it has: {}",
                     self.interface.as_str(),
                     self.region
                         .as_ref()
                         .map(|region| format!(" and region `{region}`"))
                         .unwrap_or_default(),
-                    compute
+                    endpoints
                         .iter()
                         .map(|endpoint| format!(
                             "{} in {}",
@@ -204,6 +223,17 @@ impl Session {
                         .join(", ")
                 ),
             )),
+        }
+    }
+}
+
+/// A user, project or domain as Keystone wants it: a name means nothing without its domain.
+fn reference(whom: &Named, domain: Option<&Named>) -> Value {
+    match (whom, domain) {
+        (Named::Id(id), _) => json!({"id": id}),
+        (Named::Name(name), None) => json!({"name": name}),
+        (Named::Name(name), Some(domain)) => {
+            json!({"name": name, "domain": reference(domain, None)})
         }
     }
 }
@@ -221,6 +251,13 @@ struct TokenBody {
     expires_at: Option<jiff::Timestamp>,
     #[serde(default)]
     catalog: Vec<Service>,
+    #[serde(default)]
+    project: Option<Project>,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    id: String,
 }
 
 #[derive(Deserialize)]
@@ -266,6 +303,7 @@ mod tests {
                 issued_at: issued.parse().ok(),
                 expires_at: expires.parse().ok(),
                 catalog: Vec::new(),
+                project: None,
             }
             .useful_life()
         };

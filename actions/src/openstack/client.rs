@@ -1,4 +1,5 @@
-//! Nova's calls, each with its microversion, its ids and its time-out.
+//! The calls, each with its microversion, its ids and its time-out. Nova's own are here, and
+//! Neutron's in `network.rs`.
 //!
 //! Whatever changes something takes a [`Pass`]. Nothing is tried twice in here but a look
 //! whose token was refused; whether a mutating call is asked for again is not this file's to
@@ -77,10 +78,20 @@ pub(super) enum ChangeError {
     Failed(Failure),
 }
 
+/// Which service is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    /// Nova.
+    Compute,
+    /// Neutron.
+    Network,
+}
+
 /// One mutating call, ready to be sent.
 pub(super) struct Change {
     /// Its name, for the gate, the logs and the failures.
     pub(super) call: &'static str,
+    service: Service,
     method: Method,
     path: String,
     microversion: &'static str,
@@ -91,13 +102,14 @@ pub(super) struct Change {
 
 impl Change {
     /// Asks for a new server.
-    pub(super) fn create(server: &Value, secret: Option<SecretString>) -> Self {
+    pub(super) fn create(body: Value, secret: Option<SecretString>) -> Self {
         Self {
             call: "create_server",
+            service: Service::Compute,
             method: Method::POST,
             path: "/servers".to_owned(),
             microversion: microversion::MAKE,
-            body: Some(json!({"server": server})),
+            body: Some(body),
             secret,
         }
     }
@@ -130,19 +142,39 @@ impl Change {
     pub(super) fn delete(id: &VmId) -> Result<Self, Failure> {
         Ok(Self {
             call: "delete_server",
+            service: Service::Compute,
             method: Method::DELETE,
-            path: format!("/servers/{}", segment(id)?),
+            path: format!("/servers/{}", segment(id.as_str())?),
             microversion: microversion::ACT,
             body: None,
             secret: None,
         })
     }
 
+    /// A call of the network service, which has no microversions.
+    pub(super) fn network(
+        call: &'static str,
+        method: Method,
+        path: String,
+        body: Option<Value>,
+    ) -> Self {
+        Self {
+            call,
+            service: Service::Network,
+            method,
+            path,
+            microversion: "",
+            body,
+            secret: None,
+        }
+    }
+
     fn action(call: &'static str, id: &VmId, body: Value) -> Result<Self, Failure> {
         Ok(Self {
             call,
+            service: Service::Compute,
             method: Method::POST,
-            path: format!("/servers/{}/action", segment(id)?),
+            path: format!("/servers/{}/action", segment(id.as_str())?),
             microversion: microversion::ACT,
             body: Some(body),
             secret: None,
@@ -281,7 +313,7 @@ impl Nova {
     pub(super) async fn server(&self, id: &VmId, trace: &Trace) -> Result<ServerBody, Failure> {
         const CALL: &str = "get server";
         let answer = self
-            .look(CALL, &format!("/servers/{}", segment(id)?), trace)
+            .look(CALL, &format!("/servers/{}", segment(id.as_str())?), trace)
             .await?;
         if answer.status != StatusCode::OK {
             return Err(answer.failure(CALL, Effect::Looks, &[]));
@@ -354,7 +386,14 @@ impl Nova {
         let mut secrets = vec![&token.secret];
         secrets.extend(change.secret.as_ref());
         let method = change.method.clone();
-        let mut request = self.request(token, method, &change.path, change.microversion, trace);
+        let mut request = self.request(
+            token,
+            change.service,
+            method,
+            &change.path,
+            change.microversion,
+            trace,
+        );
         if let Some(body) = &change.body {
             request = request.json(body);
         }
@@ -381,12 +420,24 @@ impl Nova {
         })
     }
 
-    /// A look. A refused token is renewed once.
+    /// A look at the compute service.
     async fn look(&self, call: &str, path: &str, trace: &Trace) -> Result<Answer, Failure> {
+        self.look_at(Service::Compute, call, path, trace).await
+    }
+
+    /// A look. A refused token is renewed once.
+    pub(super) async fn look_at(
+        &self,
+        service: Service,
+        call: &str,
+        path: &str,
+        trace: &Trace,
+    ) -> Result<Answer, Failure> {
         let mut renewed = false;
         loop {
             let token = self.session.token(&self.http).await?;
-            let request = self.request(&token, Method::GET, path, microversion::SEE, trace);
+            let see = microversion::SEE;
+            let request = self.request(&token, service, Method::GET, path, see, trace);
             let answer = self
                 .http
                 .send(call, Effect::Looks, request, &[&token.secret])
@@ -402,6 +453,7 @@ impl Nova {
     fn request(
         &self,
         token: &Token,
+        service: Service,
         method: Method,
         path: &str,
         microversion: &str,
@@ -411,27 +463,35 @@ impl Nova {
             .unwrap_or_else(|_| reqwest::header::HeaderValue::from_static(""));
         // Keeps it out of the debug output of everything below us.
         secret.set_sensitive(true);
-        self.http
+        let base = match service {
+            Service::Compute => token.compute.as_str(),
+            // Nobody asks it but who has seen that there is one.
+            Service::Network => token.network.as_deref().unwrap_or_default(),
+        };
+        let request = self
+            .http
             .client
-            .request(method, format!("{}{path}", token.compute))
+            .request(method, format!("{base}{path}"))
             .header("X-Auth-Token", secret)
-            .header("OpenStack-API-Version", microversion)
             .header("X-OpenStack-Request-Id", trace.id())
-            .header("Accept", "application/json")
+            .header("Accept", "application/json");
+        match service {
+            Service::Compute => request.header("OpenStack-API-Version", microversion),
+            Service::Network => request,
+        }
     }
 }
 
 /// An id as a part of a path. What is none (`../`, an empty one, `x?y`) is never sent: an empty
 /// id would turn "delete this server" into a request to the list of all.
-fn segment(id: &VmId) -> Result<&str, Failure> {
-    let text = id.as_str();
+pub(super) fn segment(text: &str) -> Result<&str, Failure> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if !text.is_empty() && text.chars().all(plain) {
         Ok(text)
     } else {
         Err(Failure::new(
             FailureKind::Refused,
-            format!("`{id}` is not the id of a server"),
+            format!("`{text}` is not an id"),
         ))
     }
 }
@@ -442,9 +502,9 @@ mod tests {
 
     #[test]
     fn only_an_id_becomes_part_of_a_path() {
-        assert!(segment(&VmId::new("8c6a1d0e-93b2-4a3e-9e0e-2f1f0b6a2c11")).is_ok());
+        assert!(segment("8c6a1d0e-93b2-4a3e-9e0e-2f1f0b6a2c11").is_ok());
         for text in ["", ".", "..", "a/b", "a?b", "a#b", "a%2fb", "a b"] {
-            assert!(segment(&VmId::new(text)).is_err(), "{text}");
+            assert!(segment(text).is_err(), "{text}");
         }
     }
 }

@@ -67,6 +67,9 @@ impl Refusal<'_> {
             // Nova's own 404 names its class. One without it comes from a proxy or from a wrong
             // address, and must never be taken for "the server is gone".
             404 if class == "itemNotFound" => FailureKind::NotFound,
+            404 if class == "NeutronError" && self.body.contains("NotFound") => {
+                FailureKind::NotFound
+            }
             404 | 408 => FailureKind::Retry { after: None },
             409 => conflict(message),
             413 | 429 if is_quota(message) => FailureKind::NoCapacity,
@@ -149,7 +152,11 @@ fn conflict(message: &str) -> FailureKind {
         "vm_state deleted",
         "vm_state soft-delete",
     ];
-    if is_quota(message) {
+    // A network that is full is no reason to wait: another may take its place.
+    let full = message
+        .to_ascii_lowercase()
+        .contains("no more ip addresses");
+    if full || is_quota(message) {
         FailureKind::NoCapacity
     } else if NEVER
         .iter()
@@ -297,6 +304,20 @@ mod tests {
                 r#"{"conflictingRequest":{"code":409,"message":"Instance x is in an invalid state for 'rebuild'"}}"#,
                 None,
                 Refused,
+            ),
+            (
+                "a port that is gone",
+                404,
+                r#"{"NeutronError":{"type":"PortNotFound","message":"Port x could not be found.","detail":""}}"#,
+                None,
+                NotFound,
+            ),
+            (
+                "a network that is full",
+                409,
+                r#"{"NeutronError":{"type":"IpAddressGenerationFailure","message":"No more IP addresses available on network x.","detail":""}}"#,
+                None,
+                NoCapacity,
             ),
             (
                 "neutron's quota",

@@ -11,12 +11,13 @@ use rhizome_engine::action::{
     Action, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark,
 };
 use rhizome_engine::event::{Observation, ServerStatus};
-use rhizome_engine::names::NodeName;
+use rhizome_engine::names::{NodeName, OperationId};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Change, ChangeError, Trace};
+use super::network::NETWORK_MARK;
 use super::protocol::{self, ServerBody};
 use super::{Machine, Openstack};
 use crate::in_hand::InHand;
@@ -67,6 +68,7 @@ impl Openstack {
                 self.rebuild(hand, vm, node, metadata, trace).await
             }
             ActionKind::DeleteServer { vm } => self.delete(hand, vm, trace).await,
+            ActionKind::ReleaseNetwork => self.release_own(hand, trace).await,
             other => Err(Failure::new(
                 FailureKind::Refused,
                 format!("`{}` is not openstack's to carry out", other.name()),
@@ -74,56 +76,8 @@ impl Openstack {
         }
     }
 
-    /// Creates the operation's server, unless it is there already: then this very action was
-    /// carried out before, and its answer was lost.
-    async fn create(
-        &self,
-        hand: &InHand<'_>,
-        node: &NodeName,
-        metadata: &BTreeMap<String, String>,
-        trace: &Trace,
-    ) -> ActionResult {
-        let (machine, user_data) = self.machine(hand.action, node)?;
-        if let Done::Found { servers, complete } = self.find(hand.action, trace).await? {
-            match servers.as_slice() {
-                [] if complete => {}
-                [] => {
-                    return Err(Failure::new(
-                        FailureKind::Retry { after: None },
-                        "the list of servers is incomplete: whether this one is there already \
-                         cannot be seen, so it is not created",
-                    ));
-                }
-                [(vm, _)] => return Ok(Done::Created { vm: vm.clone() }),
-                several => {
-                    return Err(Failure::new(
-                        FailureKind::Unknown,
-                        format!(
-                            "{} servers carry the mark of {}",
-                            several.len(),
-                            hand.action.key.operation
-                        ),
-                    ));
-                }
-            }
-        }
-        let body = protocol::new_server(machine, node, metadata, user_data.as_ref());
-        let answer = self
-            .change(hand, &Change::create(&body, user_data), trace)
-            .await?;
-        // Accepted, but not told which: only a look by the operation's mark can say.
-        protocol::created_id(&answer.text)
-            .map(|vm| Done::Created { vm })
-            .ok_or_else(|| {
-                Failure::new(
-                    FailureKind::Unknown,
-                    "nova accepted the create, but its answer cannot be read",
-                )
-            })
-    }
-
     /// Looks for servers with this operation's mark, over all statuses, by our own filter.
-    async fn find(&self, action: &Action, trace: &Trace) -> ActionResult {
+    pub(super) async fn find(&self, action: &Action, trace: &Trace) -> ActionResult {
         let listing = self.nova.servers(trace).await?;
         let complete = listing.complete();
         let servers = listing
@@ -192,23 +146,54 @@ impl Openstack {
         // An absence in a list proves nothing: the poll asks for this one by its id.
         self.touched.insert(vm.id.clone(), ());
         let gone = |result: &Result<(), Failure>| matches!(result, Err(failure) if failure.kind == FailureKind::NotFound);
-        let owned = self.own(hand.action, vm, trace).await.map(|_| ());
+        let owned = self.own(hand.action, vm, trace).await;
+        let network = match &owned {
+            Ok(server) => server.mark(NETWORK_MARK).and_then(|mark| mark.parse().ok()),
+            Err(_) => None,
+        };
+        let owned = owned.map(|_| ());
         if gone(&owned) {
-            return Ok(Done::Already);
+            return self
+                .released(hand, vm.operation, vm, trace)
+                .await
+                .map(|_| Done::Already);
         }
         owned?;
         let deleted = self
             .change(hand, &Change::delete(&vm.id)?, trace)
             .await
             .map(|_| ());
-        if gone(&deleted) {
-            return Ok(Done::Already);
+        if !gone(&deleted) {
+            deleted?;
         }
-        deleted.map(|()| Done::Accepted)
+        self.released(hand, network.or(vm.operation), vm, trace)
+            .await
+    }
+
+    /// Takes away what was made beside a server that is deleted.
+    ///
+    /// Its failure is told as of unknown outcome: the server goes, and the deletion is to be
+    /// asked for again until nothing of it is left.
+    async fn released(
+        &self,
+        hand: &InHand<'_>,
+        operation: Option<OperationId>,
+        vm: &VmRef,
+        trace: &Trace,
+    ) -> ActionResult {
+        if let Some(operation) = operation
+            && let Err(failure) = self.release(hand, operation, Some(&vm.id), trace).await
+        {
+            return Err(Failure::new(
+                FailureKind::Unknown,
+                format!("the server is deleted, but what was made beside it is not: {failure}"),
+            ));
+        }
+        Ok(Done::Accepted)
     }
 
     /// What the pool's machines are made of, and the user data of this one.
-    fn machine(
+    pub(super) fn machine(
         &self,
         action: &Action,
         node: &NodeName,
@@ -311,7 +296,7 @@ impl Openstack {
 
     /// Makes one mutating call: token, gate, call. A refused token is renewed once, and the
     /// gate asked anew, because a renewal takes time in which a pause may come.
-    async fn change(
+    pub(super) async fn change(
         &self,
         hand: &InHand<'_>,
         change: &Change,

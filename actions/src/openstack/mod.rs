@@ -6,7 +6,12 @@
 //! | `client.rs` | Nova's calls, each with its microversion, its ids and its time-out |
 //! | `errors.rs` | what an answer means, by what must be done about it |
 //! | `protocol.rs` | what Nova writes and reads |
+//! | `clouds.rs` | credentials out of `clouds.yaml`, `secure.yaml` and `OS_*` |
 //! | `executor.rs` | actions: look, check that it is ours, pass the gate, call once |
+//! | `create.rs` | the create: quotas, ports, and which flavor and zone |
+//! | `candidates.rs` | which flavor and zone a pool's next machine is tried with |
+//! | `preflight.rs` | the quotas before a create |
+//! | `network.rs` | Neutron: the ports and addresses that are made for a server |
 //! | `watch.rs` | the poll, and what has gone missing since the last one |
 //!
 //! Nova has no idempotency token. What keeps a server from being made twice is the operation's
@@ -14,9 +19,14 @@
 //! reported as `Unknown` and never asked for again from here.
 
 mod auth;
+mod candidates;
 mod client;
+mod clouds;
+mod create;
 mod errors;
 mod executor;
+mod network;
+mod preflight;
 mod protocol;
 mod watch;
 
@@ -32,7 +42,9 @@ use secrecy::SecretString;
 use tokio::sync::Notify;
 
 use crate::{SetupError, TokenVault, UserData};
+use candidates::Candidates;
 use client::Nova;
+pub use clouds::{CloudsError, Found, Surroundings, find as find_cloud};
 
 /// Which cloud, with what right, and what machines.
 #[derive(Debug, Clone)]
@@ -60,16 +72,16 @@ pub struct OpenstackOptions {
 pub enum Credentials {
     /// A user's password, for one project.
     Password {
-        /// The user's name.
-        username: String,
-        /// The domain that the user is in, by name.
-        user_domain: String,
+        /// The user.
+        username: Named,
+        /// The domain that the user is in. It does not matter to one who is named by his id.
+        user_domain: Named,
         /// The password.
         password: SecretString,
-        /// The project, by name.
-        project: String,
-        /// The domain that the project is in, by name.
-        project_domain: String,
+        /// The project.
+        project: Named,
+        /// The domain that the project is in.
+        project_domain: Named,
     },
     /// An application credential, which is bound to its project already.
     ApplicationCredential {
@@ -78,6 +90,21 @@ pub enum Credentials {
         /// Its secret.
         secret: SecretString,
     },
+}
+
+/// A user, project or domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Named {
+    /// By its name.
+    Name(String),
+    /// By its id.
+    Id(String),
+}
+
+impl From<&str> for Named {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
 }
 
 /// Which of a service's endpoints is used.
@@ -103,22 +130,59 @@ impl Interface {
 }
 
 /// What a pool's machines are made of. Ids, not names: names need not be unique.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Machine {
     /// The image.
     pub image: String,
-    /// The flavor.
-    pub flavor: String,
+    /// The flavors, the one to take first; the others where there is no room for it.
+    pub flavors: Vec<String>,
     /// The networks, in order; none lets Nova choose (`auto`).
-    pub networks: Vec<String>,
-    /// The security groups.
+    pub networks: Vec<Network>,
+    /// The security groups, by id or by a name that is unique.
     pub security_groups: Vec<String>,
     /// The key pair, by name.
     pub key_name: Option<String>,
-    /// The availability zone.
-    pub availability_zone: Option<String>,
+    /// The availability zones, the one to take first; none leaves it to Nova.
+    pub availability_zones: Vec<String>,
+    /// The server group: with the policy anti-affinity, a host for each machine.
+    pub server_group: Option<String>,
+    /// The network that each machine gets a floating address of.
+    pub floating_network: Option<String>,
+    /// Metadata beside our own marks.
+    pub metadata: BTreeMap<String, String>,
     /// What it is told at its first boot; none for nothing.
     pub user_data: Option<Arc<UserData>>,
+}
+
+/// A network that each machine of a pool is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    /// Its id.
+    pub id: String,
+    /// Those that are taken in its place when it has no address left, in their order.
+    pub fallback: Vec<String>,
+}
+
+impl Network {
+    /// The network and those that may take its place.
+    fn all(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.id)
+            .chain(&self.fallback)
+            .map(String::as_str)
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.all().any(|own| own == id)
+    }
+}
+
+impl From<&str> for Network {
+    fn from(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            fallback: Vec::new(),
+        }
+    }
 }
 
 /// The executor of OpenStack.
@@ -127,6 +191,7 @@ pub struct Openstack {
     options: OpenstackOptions,
     clock: Arc<dyn Clock>,
     vault: Arc<TokenVault>,
+    candidates: Candidates,
     /// Servers to be asked for by id at the next poll, because something was done to them and
     /// an absence in a list is no proof that they are gone.
     touched: DashMap<VmId, ()>,
@@ -150,6 +215,7 @@ impl Openstack {
             options,
             clock,
             vault,
+            candidates: Candidates::default(),
             touched: DashMap::new(),
             nudge: Notify::new(),
         })

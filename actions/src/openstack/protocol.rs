@@ -199,6 +199,7 @@ struct NewServer<'a> {
     flavor: &'a str,
     networks: Value,
     metadata: &'a BTreeMap<String, String>,
+    tags: &'a [String],
     #[serde(skip_serializing_if = "Vec::is_empty")]
     security_groups: Vec<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,32 +210,54 @@ struct NewServer<'a> {
     user_data: Option<&'a str>,
 }
 
+/// What a server is made with, beside what its pool says.
+pub(super) struct Making<'a> {
+    pub(super) node: &'a NodeName,
+    pub(super) flavor: &'a str,
+    pub(super) zone: Option<&'a str>,
+    pub(super) metadata: &'a BTreeMap<String, String>,
+    /// Marks by which it is found, beside those in its metadata.
+    pub(super) tags: Vec<String>,
+    /// Ports of our own; none lets Nova make them.
+    pub(super) ports: Option<&'a [String]>,
+    pub(super) user_data: Option<&'a SecretString>,
+}
+
 /// The body of a create.
-pub(super) fn new_server(
-    machine: &Machine,
-    node: &NodeName,
-    metadata: &BTreeMap<String, String>,
-    user_data: Option<&SecretString>,
-) -> Value {
-    let networks = match machine.networks.as_slice() {
-        [] => json!("auto"),
-        networks => networks.iter().map(|id| json!({"uuid": id})).collect(),
+pub(super) fn new_server(machine: &Machine, making: &Making<'_>) -> Value {
+    let networks = match (making.ports, machine.networks.as_slice()) {
+        (Some(ports), _) => ports.iter().map(|id| json!({"port": id})).collect(),
+        (None, []) => json!("auto"),
+        (None, networks) => networks
+            .iter()
+            .map(|network| json!({"uuid": network.id}))
+            .collect(),
     };
-    json!(NewServer {
-        name: node.as_str(),
-        image: &machine.image,
-        flavor: &machine.flavor,
-        networks,
-        metadata,
-        security_groups: machine
+    // Ports of our own have their groups, and Nova would not look at these.
+    let groups = match making.ports {
+        Some(_) => Vec::new(),
+        None => machine
             .security_groups
             .iter()
             .map(|group| json!({"name": group}))
             .collect(),
+    };
+    let server = NewServer {
+        name: making.node.as_str(),
+        image: &machine.image,
+        flavor: making.flavor,
+        networks,
+        metadata: making.metadata,
+        tags: &making.tags,
+        security_groups: groups,
         key_name: machine.key_name.as_deref(),
-        availability_zone: machine.availability_zone.as_deref(),
-        user_data: user_data.map(ExposeSecret::expose_secret),
-    })
+        availability_zone: making.zone,
+        user_data: making.user_data.map(ExposeSecret::expose_secret),
+    };
+    match &machine.server_group {
+        Some(group) => json!({"server": server, "os:scheduler_hints": {"group": group}}),
+        None => json!({"server": server}),
+    }
 }
 
 /// The body of a rebuild. Its metadata takes the place of all that the server has.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use rhizome_engine::action::{Failure, FailureKind};
+use rhizome_engine::action::{Failure, FailureKind, mark};
 use rhizome_engine::event::{Observation, ServerStatus, ServerView, SourceName, SourceReport};
 use rhizome_engine::names::VmId;
 use rhizome_engine::time::Monotonic;
@@ -122,6 +122,24 @@ impl Openstack {
         }
     }
 
+    /// Which flavors and zones there was no room for, by the servers that came to nothing.
+    fn learn_room(&self, servers: &[ServerView]) {
+        let now = self.clock.now().mono;
+        for server in servers {
+            let operation = server.metadata.get(mark::OPERATION);
+            let Some(operation) = operation.and_then(|mark| mark.parse().ok()) else {
+                continue;
+            };
+            match (&server.status, &server.fault) {
+                (ServerStatus::Error, Some(fault)) => {
+                    self.candidates.in_error(operation, fault, now);
+                }
+                (ServerStatus::Active, _) => self.candidates.over(operation),
+                _ => {}
+            }
+        }
+    }
+
     /// All our servers, and what is wrong with the listing.
     pub(super) async fn listing(&self, trace: &Trace) -> Result<(Observation, String), Failure> {
         let at = self.clock.now().wall;
@@ -135,6 +153,7 @@ impl Openstack {
             .map(ServerBody::view)
             .collect();
         self.ask_why(&mut servers, trace).await;
+        self.learn_room(&servers);
         Ok((
             Observation::Servers {
                 at,

@@ -39,14 +39,15 @@ fn machine(real: &Real, project: &str) -> Machine {
     let text = "#cloud-config\nhostname: <{ node }>\n";
     Machine {
         image: real.get("image").to_owned(),
-        flavor: real.get("flavor_small").to_owned(),
-        networks: vec![real.get(&format!("{project}_network")).to_owned()],
+        flavors: vec![real.get("flavor_small").to_owned()],
+        networks: vec![real.get(&format!("{project}_network")).into()],
         security_groups: vec!["nodes".to_owned()],
-        key_name: None,
-        availability_zone: Some("nova".to_owned()),
+        availability_zones: vec!["nova".to_owned()],
+        metadata: [("team".to_owned(), "storage".to_owned())].into(),
         user_data: Some(Arc::new(
             UserData::new(text, JoinOptions::default(), false).unwrap(),
         )),
+        ..Machine::default()
     }
 }
 
@@ -59,11 +60,11 @@ fn credential(real: &Real) -> Credentials {
 
 fn password(real: &Real, project: &str) -> Credentials {
     Credentials::Password {
-        username: project.to_owned(),
-        user_domain: "Default".to_owned(),
+        username: project.into(),
+        user_domain: "Default".into(),
         password: real.get("password").to_owned().into(),
-        project: project.to_owned(),
-        project_domain: "Default".to_owned(),
+        project: project.into(),
+        project_domain: "Default".into(),
     }
 }
 
@@ -195,11 +196,21 @@ async fn a_server_lives_and_dies_by_our_actions() {
     let Some(real) = servers::openstack().await else {
         return;
     };
-    let bench = bench(real, credential(real), machine(real, "demo"));
+    let machine = Machine {
+        floating_network: Some(real.get("public").to_owned()),
+        // The first is none of ours, and not there for us.
+        flavors: vec![
+            "no-such-flavor".to_owned(),
+            real.get("flavor_small").to_owned(),
+        ],
+        ..machine(real, "demo")
+    };
+    let bench = bench(real, credential(real), machine);
     let id = created(&bench, "mongo-1", 1).await;
     let server = bench.is(&id, ServerStatus::Active).await;
     assert_eq!(server.name, "mongo-1");
-    assert_eq!(server.addresses.len(), 1, "{server:?}");
+    assert_eq!(server.addresses.len(), 2, "{server:?}");
+    assert_eq!(server.metadata["team"], "storage");
     assert_eq!(server.metadata[mark::OPERATION], operation(1).to_string());
     let again = created(&bench, "mongo-1", 1).await;
     assert_eq!(again, id, "the same operation makes no second one");
@@ -240,6 +251,11 @@ async fn a_server_lives_and_dies_by_our_actions() {
     assert_eq!(bench.act(4, delete.clone()).await, Ok(Done::Accepted));
     bench.gone(&id).await;
     assert_eq!(bench.act(4, delete).await, Ok(Done::Already));
+    // What was made beside it went with it, though a rebuild had changed its operation's mark.
+    assert_eq!(
+        bench.act(1, ActionKind::ReleaseNetwork).await,
+        Ok(Done::Already)
+    );
 }
 
 #[tokio::test]
@@ -248,7 +264,7 @@ async fn no_host_is_an_error_that_says_so_and_a_quota_is_told_before() {
         return;
     };
     let big = Machine {
-        flavor: real.get("flavor_too_big").to_owned(),
+        flavors: vec![real.get("flavor_too_big").to_owned()],
         ..machine(real, "small")
     };
     let bench_of = |machine| bench(real, password(real, "small"), machine);
@@ -289,14 +305,14 @@ async fn what_is_not_there_is_refused_with_novas_words() {
         (
             "zone",
             Machine {
-                availability_zone: Some("nowhere".to_owned()),
+                availability_zones: vec!["nowhere".to_owned()],
                 ..good.clone()
             },
         ),
         (
             "network",
             Machine {
-                networks: vec![nothing],
+                networks: vec![nothing.as_str().into()],
                 ..good
             },
         ),

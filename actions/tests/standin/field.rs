@@ -95,13 +95,18 @@ pub struct Field {
 
 impl Field {
     pub async fn start() -> Self {
+        Self::with(Options::default(), |machine| machine).await
+    }
+
+    /// With a cloud, and machines, of one's own.
+    pub async fn with(options: Options, machine: impl FnOnce(Machine) -> Machine) -> Self {
         install_crypto_provider();
         let clock = ManualClock::new(START);
-        let standin = Standin::start(Options::default(), Arc::new(clock.clone()))
+        let standin = Standin::start(options, Arc::new(clock.clone()))
             .await
             .unwrap();
         let vault = Arc::new(TokenVault::new());
-        let cloud = cloud(&standin, &clock, &vault);
+        let cloud = cloud(&standin, &clock, &vault, machine);
         let cluster = cluster(&standin, &clock, vault).await;
         Self {
             services: Arc::new(Services::new(Arc::new(cloud), Arc::new(cluster))),
@@ -267,7 +272,12 @@ pub fn node_ref(node: &NodeView) -> NodeRef {
     }
 }
 
-fn cloud(standin: &Standin, clock: &ManualClock, vault: &Arc<TokenVault>) -> Openstack {
+fn cloud(
+    standin: &Standin,
+    clock: &ManualClock,
+    vault: &Arc<TokenVault>,
+    change: impl FnOnce(Machine) -> Machine,
+) -> Openstack {
     let credentials = standin.credentials();
     let join = JoinOptions {
         endpoint: "10.0.0.10:6443".to_owned(),
@@ -275,12 +285,10 @@ fn cloud(standin: &Standin, clock: &ManualClock, vault: &Arc<TokenVault>) -> Ope
     };
     let machine = Machine {
         image: Options::default().images.keys().next().unwrap().clone(),
-        flavor: "2".to_owned(),
-        networks: Options::default().networks,
-        security_groups: Vec::new(),
-        key_name: None,
-        availability_zone: None,
+        flavors: vec!["2".to_owned()],
+        networks: vec![Options::default().networks[0].as_str().into()],
         user_data: Some(Arc::new(UserData::new(KUBEADM_JOIN, join, true).unwrap())),
+        ..Machine::default()
     };
     let options = OpenstackOptions {
         auth_url: standin.openstack_url(),
@@ -293,7 +301,7 @@ fn cloud(standin: &Standin, clock: &ManualClock, vault: &Arc<TokenVault>) -> Ope
         ca_file: None,
         cluster: CLUSTER.to_owned(),
         poll: Duration::from_secs(5),
-        machines: BTreeMap::from([(POOL.into(), machine)]),
+        machines: BTreeMap::from([(POOL.into(), change(machine))]),
     };
     Openstack::new(options, Arc::new(clock.clone()), Arc::clone(vault)).unwrap()
 }

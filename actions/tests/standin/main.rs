@@ -22,4 +22,5 @@ mod drains;
 mod field;
 mod joins;
 mod lost;
+mod ports;
 mod watching;

@@ -82,21 +82,20 @@ fn bench(url: &str) -> Bench {
     };
     let machine = Machine {
         image: "image".to_owned(),
-        flavor: "flavor".to_owned(),
-        networks: vec!["network".to_owned()],
+        flavors: vec!["flavor".to_owned()],
+        networks: vec!["network".into()],
         security_groups: vec!["group".to_owned()],
-        key_name: None,
-        availability_zone: None,
         user_data: Some(Arc::new(UserData::new(KUBEADM_JOIN, join, true).unwrap())),
+        ..Machine::default()
     };
     let options = OpenstackOptions {
         auth_url: url.to_owned(),
         credentials: Credentials::Password {
-            username: "u".to_owned(),
-            user_domain: "Default".to_owned(),
+            username: "u".into(),
+            user_domain: "Default".into(),
             password: PASSWORD.to_owned().into(),
-            project: "p".to_owned(),
-            project_domain: "Default".to_owned(),
+            project: "p".into(),
+            project_domain: "Default".into(),
         },
         region: Some("RegionOne".to_owned()),
         interface: Interface::Public,

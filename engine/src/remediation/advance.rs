@@ -586,7 +586,12 @@ impl Turn<'_> {
     /// Turns round.
     fn undo(&self, mut operation: Operation, ending: Ending) -> Operation {
         let made: &[Step] = if operation.creates_vm() {
-            &[Step::UndoToken, Step::UndoServer, Step::UndoNode]
+            &[
+                Step::UndoToken,
+                Step::UndoServer,
+                Step::UndoNetwork,
+                Step::UndoNode,
+            ]
         } else {
             &[Step::UndoToken]
         };

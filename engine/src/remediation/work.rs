@@ -156,6 +156,10 @@ pub(super) fn approve_join(view: &View<'_>) -> Job {
     }
 }
 
+pub(super) fn release_network(_: &View<'_>) -> Job {
+    Job::Do(ActionKind::ReleaseNetwork)
+}
+
 pub(super) fn create_server(view: &View<'_>) -> Job {
     let Some(new) = view.made() else {
         return Job::Skip;

@@ -1,0 +1,438 @@
+//! Credentials as openstacksdk finds them: `clouds.yaml`, `secure.yaml` and `OS_*`, in its order.
+//!
+//! The order is that of openstacksdk's `config/loader.py`: the first `clouds` file that there is
+//! (`$OS_CLIENT_CONFIG_FILE`, then the working folder, `~/.config/openstack`, `/etc/openstack`),
+//! the first `secure` file merged over it, and the variables `OS_*` as one cloud more, `envvars`,
+//! which is taken unless a cloud is named. Nothing of a secret reaches a message.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Credentials, Interface, Named};
+use serde_json::{Map, Value};
+
+/// The name of the cloud that `OS_*` make up.
+const FROM_VARIABLES: &str = "envvars";
+/// Variables that choose, and are no cloud by themselves.
+const SELECTORS: [&str; 5] = [
+    "OS_CLOUD",
+    "OS_REGION_NAME",
+    "OS_CLIENT_CONFIG_FILE",
+    "OS_CLIENT_SECURE_FILE",
+    "OS_CLOUD_NAME",
+];
+/// Beginnings of variables that are others'.
+const NOT_OURS: [&str; 3] = ["OS_TEST", "OS_STD", "OS_LOG"];
+/// Endings of the files, in their order.
+const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
+/// Keys of a cloud that belong into its `auth`, each with the older ways to write it; the last
+/// one that is there wins.
+const AUTH_KEYS: [(&str, &[&str]); 14] = [
+    ("auth_url", &["auth_url"]),
+    ("username", &["user_name", "username"]),
+    ("user_id", &["user_id"]),
+    ("password", &["password"]),
+    ("domain_id", &["domain_id"]),
+    ("domain_name", &["domain_name"]),
+    ("user_domain_id", &["user_domain_id"]),
+    ("user_domain_name", &["user_domain_name"]),
+    ("project_domain_id", &["project_domain_id"]),
+    ("project_domain_name", &["project_domain_name"]),
+    ("project_id", &["tenant_id", "project_id"]),
+    ("project_name", &["tenant_name", "project_name"]),
+    ("application_credential_id", &["application_credential_id"]),
+    (
+        "application_credential_secret",
+        &["application_credential_secret"],
+    ),
+];
+
+/// Where this program runs, as far as the order asks for it.
+pub struct Surroundings {
+    /// The environment's variables.
+    pub variables: BTreeMap<String, String>,
+    /// The working folder.
+    pub folder: PathBuf,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn here() -> Self {
+        Self {
+            variables: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.into_string().ok()?))
+                })
+                .collect(),
+            folder: std::env::current_dir().unwrap_or_default(),
+        }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Where it came from, for a person: the file and the cloud, or the variables.
+    pub source: String,
+    /// Keystone's address.
+    pub auth_url: String,
+    /// Who we are.
+    pub credentials: Credentials,
+    /// The region.
+    pub region: Option<String>,
+    /// Which endpoints.
+    pub interface: Interface,
+    /// A CA to trust.
+    pub ca: Option<PathBuf>,
+}
+
+/// Why nothing can be made of what there is.
+#[derive(Debug, thiserror::Error)]
+pub enum CloudsError {
+    /// A file is no YAML, or no map. Never with the parser's words: they quote the file.
+    #[error("`{}` cannot be read as a file of clouds: it is a map with the key `clouds`", .0.display())]
+    File(PathBuf),
+    /// The named cloud is not there.
+    #[error("there is no cloud `{name}`; there are: {there}")]
+    Unknown {
+        /// It.
+        name: String,
+        /// Those that there are.
+        there: String,
+    },
+    /// Nothing was found.
+    #[error(
+        "no credentials for OpenStack were found: add `openstack.auth_url` with `application_credential` or `password`, or a `clouds.yaml` ({searched}), or set `OS_*`"
+    )]
+    Nothing {
+        /// Where was looked.
+        searched: String,
+    },
+    /// Several clouds, and none is named.
+    #[error("there are several clouds ({there}): name one as `openstack.cloud`, or set `OS_CLOUD`")]
+    Several {
+        /// They.
+        there: String,
+    },
+    /// A value is missing, or is one that we cannot use.
+    #[error("{source_of}: {what}")]
+    Value {
+        /// Where it stands.
+        source_of: String,
+        /// What is wrong and what to do.
+        what: String,
+    },
+}
+
+/// Finds the cloud `name`, or the one that is meant without a name.
+///
+/// # Errors
+///
+/// Returns why none can be had.
+pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsError> {
+    let (file, mut clouds) = load(around)?;
+    let variable = |key: &str| around.variables.get(key).filter(|value| !value.is_empty());
+    let from_variables = variable("OS_CLOUD_NAME")
+        .map_or(FROM_VARIABLES, String::as_str)
+        .to_owned();
+    let mut default = variable("OS_CLOUD").cloned();
+    if let Some(cloud) = of_variables(&around.variables) {
+        clouds.insert(from_variables.clone(), Value::Object(cloud));
+        default.get_or_insert(from_variables.clone());
+    }
+    if default.is_none() && clouds.len() == 1 {
+        default = clouds.keys().next().cloned();
+    }
+    let there = clouds.keys().cloned().collect::<Vec<_>>().join(", ");
+    let name = match (name.map(str::to_owned).or(default), clouds.is_empty()) {
+        (None, true) => {
+            return Err(CloudsError::Nothing {
+                searched: searched(around),
+            });
+        }
+        (None, false) => return Err(CloudsError::Several { there }),
+        (Some(name), _) => name,
+    };
+    let Some(Value::Object(cloud)) = clouds.get(&name) else {
+        return Err(CloudsError::Unknown { name, there });
+    };
+    let source = match &file {
+        _ if name == from_variables => "the variables `OS_*`".to_owned(),
+        Some(file) => format!("the cloud `{name}` in `{}`", file.display()),
+        None => format!("the cloud `{name}`"),
+    };
+    // A region is chosen by the variable only among those of a cloud in a file that names none.
+    read(cloud, source, variable("HOME"))
+}
+
+fn searched(around: &Surroundings) -> String {
+    let folders = folders(around);
+    let shown = folders.iter().map(|folder| folder.display().to_string());
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+/// The folders that are searched, in their order.
+fn folders(around: &Surroundings) -> Vec<PathBuf> {
+    let variable = |key: &str| around.variables.get(key).filter(|value| !value.is_empty());
+    let mut folders = vec![around.folder.clone()];
+    // openstacksdk asks appdirs first, which heeds XDG's variables, and then the fixed places.
+    let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
+    let home = variable("HOME").map(|home| Path::new(home).join(".config"));
+    folders.extend(
+        config
+            .or_else(|| home.clone())
+            .map(|folder| folder.join("openstack")),
+    );
+    folders.extend(home.map(|folder| folder.join("openstack")));
+    folders.push("/etc/openstack".into());
+    folders.dedup();
+    folders
+}
+
+/// The clouds of the files, and the file that they stand in.
+fn load(around: &Surroundings) -> Result<(Option<PathBuf>, Map<String, Value>), CloudsError> {
+    let first = |kind: &str, variable: &str| {
+        let named = around
+            .variables
+            .get(variable)
+            .filter(|path| !path.is_empty());
+        let named = named.map(|path| around.folder.join(path));
+        let searched = folders(around)
+            .into_iter()
+            .flat_map(|folder| ENDINGS.map(|ending| folder.join(format!("{kind}.{ending}"))));
+        named.into_iter().chain(searched).find_map(|path| {
+            // One that may not be read is passed over, as openstacksdk does.
+            let text = std::fs::read_to_string(&path).ok()?;
+            Some((path, text))
+        })
+    };
+    let parsed = |found: Option<(PathBuf, String)>| match found {
+        None => Ok((None, Value::Null)),
+        Some((path, text)) => match serde_saphyr::from_str::<Value>(&text) {
+            Ok(value @ (Value::Object(_) | Value::Null)) => Ok((Some(path), value)),
+            _ => Err(CloudsError::File(path)),
+        },
+    };
+    let (file, mut whole) = parsed(first("clouds", "OS_CLIENT_CONFIG_FILE"))?;
+    let (_, secure) = parsed(first("secure", "OS_CLIENT_SECURE_FILE"))?;
+    merge(&mut whole, secure);
+    let clouds = match whole.get_mut("clouds").map(Value::take) {
+        Some(Value::Object(clouds)) => clouds,
+        _ => Map::new(),
+    };
+    Ok((file, clouds))
+}
+
+/// Puts `new` over `old`, map by map.
+fn merge(old: &mut Value, new: Value) {
+    match (old, new) {
+        (_, Value::Null) => {}
+        (Value::Object(old), Value::Object(new)) => {
+            for (key, value) in new {
+                match old.get_mut(&key) {
+                    Some(place) if value.is_object() => merge(place, value),
+                    _ => drop(old.insert(key, value)),
+                }
+            }
+        }
+        (old, new) => *old = new,
+    }
+}
+
+/// The cloud that the variables make up; none if they only choose.
+fn of_variables(variables: &BTreeMap<String, String>) -> Option<Map<String, Value>> {
+    let ours = || {
+        variables.iter().filter(|(name, _)| {
+            name.starts_with("OS_") && !NOT_OURS.iter().any(|others| name.starts_with(others))
+        })
+    };
+    ours()
+        .any(|(name, _)| !SELECTORS.contains(&name.as_str()))
+        .then(|| {
+            ours()
+                .filter_map(|(name, value)| {
+                    let key = name.strip_prefix("OS_")?.to_lowercase();
+                    Some((key, Value::String(value.clone())))
+                })
+                .collect()
+        })
+}
+
+/// A cloud's keys, `-` read as `_`, its numbers and its `auth` as texts.
+struct Cloud<'a> {
+    source: &'a str,
+    keys: BTreeMap<String, String>,
+    auth: BTreeMap<String, String>,
+}
+
+fn texts(map: &Map<String, Value>) -> BTreeMap<String, String> {
+    map.iter()
+        .filter_map(|(key, value)| {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                Value::Number(number) => number.to_string(),
+                Value::Bool(flag) => flag.to_string(),
+                _ => return None,
+            };
+            Some((key.replace('-', "_"), text))
+        })
+        .filter(|(_, text)| !text.is_empty())
+        .collect()
+}
+
+impl Cloud<'_> {
+    fn wrong(&self, what: impl Into<String>) -> CloudsError {
+        CloudsError::Value {
+            source_of: self.source.to_owned(),
+            what: what.into(),
+        }
+    }
+
+    fn auth(&self, key: &str) -> Option<&String> {
+        self.auth.get(key)
+    }
+
+    fn need(&self, key: &str) -> Result<String, CloudsError> {
+        self.auth(key)
+            .cloned()
+            .ok_or_else(|| self.wrong(format!("`{key}` is missing: add it to its `auth`")))
+    }
+
+    /// A user, project or domain by id or by name, the id first.
+    fn named(&self, id: &str, name: &str) -> Option<Named> {
+        let by_id = self.auth(id).cloned().map(Named::Id);
+        by_id.or_else(|| self.auth(name).cloned().map(Named::Name))
+    }
+
+    fn credentials(&self) -> Result<Credentials, CloudsError> {
+        let kind = self.keys.get("auth_type").or(self.keys.get("auth_plugin"));
+        let kind = kind.map_or("password", String::as_str);
+        match kind.trim_start_matches("v3") {
+            "applicationcredential" | "application_credential" => {
+                Ok(Credentials::ApplicationCredential {
+                    id: self.need("application_credential_id").map_err(|_| {
+                        self.wrong("`application_credential_id` is missing: a credential is named by its id here")
+                    })?,
+                    secret: self.need("application_credential_secret")?.into(),
+                })
+            }
+            "password" => self.password(),
+            _ => Err(self.wrong(format!(
+                "the `auth_type` `{kind}` cannot be used: it is `password` or `v3applicationcredential`"
+            ))),
+        }
+    }
+
+    fn password(&self) -> Result<Credentials, CloudsError> {
+        let user = self.named("user_id", "username");
+        let project = self.named("project_id", "project_name");
+        let domain = |whose: &str| {
+            let own = self.named(
+                &format!("{whose}_domain_id"),
+                &format!("{whose}_domain_name"),
+            );
+            let shared = || self.named("domain_id", "domain_name");
+            own.or_else(shared)
+                .unwrap_or_else(|| Named::Id("default".to_owned()))
+        };
+        Ok(Credentials::Password {
+            username: user
+                .ok_or_else(|| self.wrong("`username` is missing: add it to its `auth`"))?,
+            user_domain: domain("user"),
+            password: self.need("password")?.into(),
+            project: project.ok_or_else(|| {
+                self.wrong(
+                    "`project_name` is missing: a token without a project is good for nothing here",
+                )
+            })?,
+            project_domain: domain("project"),
+        })
+    }
+}
+
+/// Makes of a cloud's keys what the client needs.
+fn read(
+    cloud: &Map<String, Value>,
+    source: String,
+    home: Option<&String>,
+) -> Result<Found, CloudsError> {
+    let mut keys = texts(cloud);
+    let mut auth = cloud
+        .get("auth")
+        .and_then(Value::as_object)
+        .map(texts)
+        .unwrap_or_default();
+    for (key, ways) in AUTH_KEYS {
+        // What stands beside `auth` and not in it is moved there, and wins.
+        if let Some(value) = ways.iter().rev().find_map(|way| keys.remove(*way)) {
+            auth.insert(key.to_owned(), value);
+        } else if let Some(value) = ways.iter().rev().find_map(|way| auth.get(*way).cloned()) {
+            auth.insert(key.to_owned(), value);
+        }
+    }
+    let cloud_keys = Cloud {
+        source: &source,
+        keys,
+        auth,
+    };
+    let wrong = |what: &str| cloud_keys.wrong(what);
+    if cloud.contains_key("profile") || cloud.contains_key("cloud") {
+        return Err(wrong(
+            "a vendor's `profile` cannot be used: write its `auth_url` out",
+        ));
+    }
+    let off = |key: &str, value: &str| {
+        cloud_keys
+            .keys
+            .get(key)
+            .is_some_and(|text| text.eq_ignore_ascii_case(value))
+    };
+    if off("verify", "false") || off("insecure", "true") {
+        return Err(wrong(
+            "certificates are always verified: name the CA as `cacert`",
+        ));
+    }
+    let interface = ["interface", "endpoint_type"]
+        .iter()
+        .rev()
+        .find_map(|key| cloud_keys.keys.get(*key));
+    let interface = interface.map(|text| text.trim_end_matches("URL").to_lowercase());
+    let region = match cloud.get("regions").or(cloud.get("region_name")) {
+        Some(Value::Array(regions)) => regions.first().and_then(|region| {
+            region
+                .as_str()
+                .or(region.get("name").and_then(Value::as_str))
+                .map(str::to_owned)
+        }),
+        _ => cloud_keys
+            .keys
+            .get("region_name")
+            .map(|text| text.split(',').next().unwrap_or_default().to_owned()),
+    };
+    Ok(Found {
+        auth_url: cloud_keys.need("auth_url")?,
+        credentials: cloud_keys.credentials()?,
+        region,
+        interface: match interface.as_deref() {
+            None | Some("public") => Interface::Public,
+            Some("internal") => Interface::Internal,
+            Some("admin") => Interface::Admin,
+            Some(_) => {
+                return Err(wrong(
+                    "its `interface` is none of `public`, `internal` and `admin`",
+                ));
+            }
+        },
+        ca: cloud_keys
+            .keys
+            .get("cacert")
+            .map(|path| match (path.strip_prefix("~/"), home) {
+                (Some(rest), Some(home)) => Path::new(home).join(rest),
+                _ => path.into(),
+            }),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests;

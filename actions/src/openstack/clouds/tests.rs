@@ -1,0 +1,207 @@
+//! The order in which openstacksdk looks, row by row.
+
+use std::fs;
+
+use secrecy::ExposeSecret;
+
+use super::*;
+
+const PASSWORD: &str = "the-password-that-must-not-be-shown";
+
+/// A machine with a working folder and a home, both empty.
+struct Place {
+    root: tempfile::TempDir,
+    variables: BTreeMap<String, String>,
+}
+
+fn cloud(name: &str, url: &str) -> String {
+    format!(
+        "clouds:\n  {name}:\n    region_name: RegionOne\n    auth: {{auth_url: 'http://{url}', \
+         username: u, password: {PASSWORD}, project_name: p}}\n"
+    )
+}
+
+impl Place {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["work", "home/.config/openstack"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let home = root.path().join("home").display().to_string();
+        Self {
+            variables: [("HOME".to_owned(), home)].into(),
+            root,
+        }
+    }
+
+    fn file(self, path: &str, text: &str) -> Self {
+        fs::write(self.root.path().join(path), text).unwrap();
+        self
+    }
+
+    fn set(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// What is found for a name, if one is given.
+    fn find(&self, name: Option<&str>) -> Result<Found, CloudsError> {
+        let around = Surroundings {
+            variables: self.variables.clone(),
+            folder: self.root.path().join("work"),
+        };
+        find(name, &around)
+    }
+
+    fn url(&self, name: Option<&str>) -> String {
+        self.find(name).unwrap().auth_url
+    }
+}
+
+#[test]
+fn the_first_file_of_the_order_is_the_one() {
+    let place = Place::new().file("home/.config/openstack/clouds.yaml", &cloud("a", "home"));
+    assert_eq!(place.url(None), "http://home");
+    let place = place.file("work/clouds.yml", &cloud("a", "work-yml"));
+    assert_eq!(place.url(None), "http://work-yml");
+    let place = place.file("work/clouds.yaml", &cloud("a", "work"));
+    assert_eq!(place.url(None), "http://work");
+    let place = place
+        .file("work/mine", &cloud("a", "mine"))
+        .set("OS_CLIENT_CONFIG_FILE", "mine");
+    assert_eq!(place.url(None), "http://mine");
+}
+
+#[test]
+fn the_secure_file_lies_over_the_other() {
+    let open = "clouds: {a: {auth: {auth_url: 'http://a', username: u, project_name: p}}}";
+    let place = Place::new().file("work/clouds.yaml", open).file(
+        "home/.config/openstack/secure.yaml",
+        "clouds: {a: {auth: {password: hidden}}}",
+    );
+    match place.find(None).unwrap().credentials {
+        Credentials::Password {
+            password, project, ..
+        } => {
+            assert_eq!(password.expose_secret(), "hidden");
+            assert_eq!(project, Named::Name("p".to_owned()));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn variables_are_a_cloud_of_their_own_that_is_taken_unless_one_is_named() {
+    let place = Place::new().file(
+        "work/clouds.yaml",
+        &(cloud("a", "a") + "  b: {auth: {auth_url: 'http://b'}}\n"),
+    );
+    assert!(matches!(place.find(None), Err(CloudsError::Several { .. })));
+    assert_eq!(place.url(Some("a")), "http://a");
+    assert!(matches!(
+        place.find(Some("c")),
+        Err(CloudsError::Unknown { .. })
+    ));
+    let chosen = place.set("OS_CLOUD", "a");
+    assert_eq!(chosen.url(None), "http://a");
+    // Variables that only choose make no cloud.
+    let place = chosen
+        .set("OS_REGION_NAME", "RegionTwo")
+        .set("OS_LOG_LEVEL", "debug");
+    assert!(matches!(
+        place.find(Some("envvars")),
+        Err(CloudsError::Unknown { .. })
+    ));
+    let mut place = place
+        .set("OS_AUTH_URL", "http://env")
+        .set("OS_USERNAME", "u")
+        .set("OS_PASSWORD", PASSWORD)
+        .set("OS_TENANT_NAME", "old")
+        .set("OS_ENDPOINT_TYPE", "internalURL")
+        .set("OS_CACERT", "~/ca.pem");
+    assert_eq!(place.url(None), "http://a", "OS_CLOUD names another");
+    place.variables.remove("OS_CLOUD");
+    let found = place.find(None).unwrap();
+    assert_eq!(found.auth_url, "http://env");
+    assert_eq!(found.region.as_deref(), Some("RegionTwo"));
+    assert_eq!(found.interface, Interface::Internal);
+    assert_eq!(found.ca, Some(place.root.path().join("home/ca.pem")));
+    assert!(!format!("{found:?}").contains(PASSWORD));
+    let Credentials::Password {
+        project,
+        user_domain,
+        ..
+    } = found.credentials
+    else {
+        panic!("no password");
+    };
+    assert_eq!(project, Named::Name("old".to_owned()));
+    assert_eq!(user_domain, Named::Id("default".to_owned()));
+}
+
+#[test]
+fn an_application_credential_and_ids_are_taken_as_they_are() {
+    let text = "clouds:\n  app:\n    auth_type: v3applicationcredential\n    auth: {auth_url: 'http://a', \
+                application_credential_id: i, application_credential_secret: s}\n  \
+                ids:\n    auth: {auth_url: 'http://a', user_id: u1, password: p, project_id: p1, domain_id: d1}\n";
+    let place = Place::new().file("work/clouds.yaml", text);
+    assert!(matches!(
+        place.find(Some("app")).unwrap().credentials,
+        Credentials::ApplicationCredential { id, .. } if id == "i"
+    ));
+    match place.find(Some("ids")).unwrap().credentials {
+        Credentials::Password {
+            username,
+            project,
+            project_domain,
+            ..
+        } => {
+            let id = |text: &str| Named::Id(text.to_owned());
+            assert_eq!(
+                (username, project, project_domain),
+                (id("u1"), id("p1"), id("d1"))
+            );
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_told_with_its_place_and_without_its_secrets() {
+    let auth = format!(
+        "auth: {{auth_url: 'http://a', username: u, password: {PASSWORD}, project_name: p}}"
+    );
+    for (text, words) in [
+        ("- no map", "map"),
+        ("clouds: {a: {auth: {username: u}}}", "`auth_url`"),
+        (
+            "clouds: {a: {auth_type: v3oidcpassword, auth: {auth_url: u}}}",
+            "`auth_type`",
+        ),
+        (
+            "clouds: {a: {auth: {auth_url: u, username: u, password: x}}}",
+            "`project_name`",
+        ),
+        (
+            &format!("clouds: {{a: {{verify: false, {auth}}}}}"),
+            "verified",
+        ),
+        (
+            &format!("clouds: {{a: {{profile: rackspace, {auth}}}}}"),
+            "`profile`",
+        ),
+        (
+            &format!("clouds: {{a: {{interface: secret, {auth}}}}}"),
+            "`interface`",
+        ),
+    ] {
+        let error = Place::new()
+            .file("work/clouds.yaml", text)
+            .find(None)
+            .unwrap_err();
+        assert!(error.to_string().contains(words), "{text}: {error}");
+        assert!(!error.to_string().contains(PASSWORD), "{error}");
+    }
+    let nothing = Place::new().find(None).unwrap_err();
+    assert!(nothing.to_string().contains("clouds.yaml"), "{nothing}");
+}

@@ -1,0 +1,383 @@
+//! Neutron: the ports and floating addresses that are made for a server, and taken away with it.
+//!
+//! Nova deletes the ports that it makes itself, and keeps those that it was given: so each of
+//! ours carries the operation that made it in its description, which is part of its create
+//! (`tags` there are taken and thrown away without a word, seen on Neutron 21). It is found by
+//! that again after a lost answer, and taken away by it when the server is gone or never was.
+//! A port is no lock: what keeps a server from being made twice is in `executor.rs`.
+
+use reqwest::{Method, StatusCode};
+use rhizome_engine::action::{Failure, FailureKind};
+use rhizome_engine::event::ServerStatus;
+use rhizome_engine::names::{NodeName, OperationId, VmId};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::client::{Change, Nova, Service, Trace};
+use super::errors::Effect;
+use super::{Machine, Network, Openstack};
+use crate::in_hand::InHand;
+
+/// The mark of a server whose ports are ours: the operation in their descriptions. Not the
+/// operation's own mark, which a rebuild replaces.
+pub(super) const NETWORK_MARK: &str = "rhizome-network";
+/// Length of a UUID as text: a security group that is named by one is not looked up.
+const UUID_LENGTH: usize = 36;
+
+/// A port, as far as it matters here.
+#[derive(Debug, Clone, Deserialize)]
+struct Port {
+    id: String,
+    #[serde(default)]
+    network_id: String,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    device_id: String,
+}
+
+/// A floating address, as far as it matters here.
+#[derive(Debug, Clone, Deserialize)]
+struct FloatingIp {
+    id: String,
+    #[serde(default)]
+    description: String,
+}
+
+/// A security group, as far as it matters here.
+#[derive(Debug, Clone, Deserialize)]
+struct Group {
+    id: String,
+    #[serde(default)]
+    name: String,
+}
+
+/// What the objects of an operation say that they are for.
+fn description(cluster: &str, operation: OperationId) -> String {
+    format!("rhizome:{cluster}:{operation}")
+}
+
+impl Openstack {
+    /// The `networks` of a create: ports of our own, made or found again, in the pool's order.
+    /// Without networks, or in a cloud whose catalog has no network service, Nova makes them.
+    pub(super) async fn own_ports(
+        &self,
+        hand: &InHand<'_>,
+        machine: &Machine,
+        node: &NodeName,
+        trace: &Trace,
+    ) -> Result<Option<Vec<String>>, Failure> {
+        if machine.networks.is_empty() || !self.nova.has_network().await? {
+            return Ok(None);
+        }
+        let description = description(&self.options.cluster, hand.action.key.operation);
+        let mut there = self.nova.ports(&description, trace).await?;
+        if there.iter().any(|port| !port.device_id.is_empty()) {
+            return Err(Failure::new(
+                FailureKind::Unknown,
+                "a port of this operation is in use, and no server of it is listed yet",
+            ));
+        }
+        let addresses = match &machine.floating_network {
+            Some(_) => self.nova.floating_ips(&description, trace).await?.len(),
+            None => 1,
+        };
+        let missing = machine.networks.len().saturating_sub(there.len());
+        self.room_on_network(missing, 1_usize.saturating_sub(addresses), trace)
+            .await?;
+        let groups = self.nova.group_ids(&machine.security_groups, trace).await?;
+        let mut ports = Vec::new();
+        for network in &machine.networks {
+            let found = there.iter().position(|port| network.has(&port.network_id));
+            ports.push(match found {
+                Some(place) => there.swap_remove(place).id,
+                None => {
+                    self.make_port(hand, network, node, &description, &groups, trace)
+                        .await?
+                }
+            });
+        }
+        if let (Some(public), Some(port)) = (&machine.floating_network, ports.first())
+            && addresses == 0
+        {
+            let change = Change::floating_ip(public, port, &description);
+            self.make(hand, &change, trace).await?;
+        }
+        Ok(Some(ports))
+    }
+
+    /// Makes a port on the first of the networks that has room for it.
+    async fn make_port(
+        &self,
+        hand: &InHand<'_>,
+        network: &Network,
+        node: &NodeName,
+        description: &str,
+        groups: &[String],
+        trace: &Trace,
+    ) -> Result<String, Failure> {
+        let mut last = None;
+        for id in network.all() {
+            let change = Change::port(id, node.as_str(), description, groups);
+            match self.make(hand, &change, trace).await {
+                Ok(text) => {
+                    let made: Option<Value> = serde_json::from_str(&text).ok();
+                    let id = made.as_ref().and_then(|made| made.pointer("/port/id"));
+                    return id
+                        .and_then(Value::as_str)
+                        .map(str::to_owned)
+                        .ok_or_else(|| {
+                            Failure::new(
+                                FailureKind::Retry { after: None },
+                                "neutron made a port, but its answer cannot be read",
+                            )
+                        });
+                }
+                // Full, or not there: its turn is over.
+                Err(failure)
+                    if matches!(failure.kind, FailureKind::NoCapacity | FailureKind::Refused) =>
+                {
+                    tracing::warn!(network = id, error = %failure, "no port can be had here");
+                    last = Some(failure);
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(last.unwrap_or_else(|| Failure::new(FailureKind::Refused, "the pool has no network")))
+    }
+
+    /// Makes one object of ours; the text of its answer.
+    async fn make(
+        &self,
+        hand: &InHand<'_>,
+        change: &Change,
+        trace: &Trace,
+    ) -> Result<String, Failure> {
+        match self.change(hand, change, trace).await {
+            Ok(answer) => Ok(answer.text),
+            // What it was to be made of is not there.
+            Err(failure) if failure.kind == FailureKind::NotFound => {
+                Err(Failure::new(FailureKind::Refused, failure.message))
+            }
+            // It is looked for by its description before another is made, and one too many is
+            // taken away with the rest.
+            Err(failure) if failure.kind == FailureKind::Unknown => Err(Failure::new(
+                FailureKind::Retry { after: None },
+                failure.message,
+            )),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Takes away the ports and addresses of `operation`, unless a server other than `gone`
+    /// lives on them.
+    pub(super) async fn release(
+        &self,
+        hand: &InHand<'_>,
+        operation: OperationId,
+        gone: Option<&VmId>,
+        trace: &Trace,
+    ) -> Result<Released, Failure> {
+        if !self.nova.has_network().await? {
+            return Ok(Released::Nothing);
+        }
+        let description = description(&self.options.cluster, operation);
+        let addresses = self.nova.floating_ips(&description, trace).await?;
+        let ports = self.nova.ports(&description, trace).await?;
+        if addresses.is_empty() && ports.is_empty() {
+            return Ok(Released::Nothing);
+        }
+        if self.is_lived_on(operation, gone, trace).await? {
+            return Ok(Released::InUse);
+        }
+        let addresses = addresses
+            .iter()
+            .map(|it| Change::delete_floating_ip(&it.id));
+        let ports = ports.iter().map(|it| Change::delete_port(&it.id));
+        for change in addresses.chain(ports) {
+            match self.change(hand, &change?, trace).await {
+                Err(failure) if failure.kind != FailureKind::NotFound => return Err(failure),
+                _ => {}
+            }
+        }
+        Ok(Released::All)
+    }
+
+    /// Whether a server lives on the ports of `operation`. That they are bound to none proves
+    /// nothing: when two creates name a port, Nova unbinds it from the one that lives.
+    async fn is_lived_on(
+        &self,
+        operation: OperationId,
+        gone: Option<&VmId>,
+        trace: &Trace,
+    ) -> Result<bool, Failure> {
+        let listing = self.nova.servers(trace).await?;
+        if !listing.complete() {
+            return Err(Failure::new(
+                FailureKind::Retry { after: None },
+                "the list of servers is incomplete: whether the ports are in use cannot be seen",
+            ));
+        }
+        let mark = operation.to_string();
+        Ok(listing.servers.iter().any(|server| {
+            gone.is_none_or(|gone| gone.as_str() != server.id)
+                && server.ours(&self.options.cluster)
+                && server.mark(NETWORK_MARK) == Some(&mark)
+                && server.status() != ServerStatus::Deleted
+        }))
+    }
+}
+
+/// What came of taking ports and addresses away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Released {
+    /// There were none.
+    Nothing,
+    /// A server lives on them.
+    InUse,
+    /// They are gone.
+    All,
+}
+
+impl Nova {
+    /// Whether the catalog has a network service.
+    async fn has_network(&self) -> Result<bool, Failure> {
+        Ok(self.ready().await?.network.is_some())
+    }
+
+    async fn ports(&self, description: &str, trace: &Trace) -> Result<Vec<Port>, Failure> {
+        let mut ports: Vec<Port> = self
+            .found(
+                "list ports",
+                "ports",
+                &format!("description={description}"),
+                trace,
+            )
+            .await?;
+        ports.retain(|port| port.description == description);
+        Ok(ports)
+    }
+
+    async fn floating_ips(
+        &self,
+        description: &str,
+        trace: &Trace,
+    ) -> Result<Vec<FloatingIp>, Failure> {
+        let mut addresses: Vec<FloatingIp> = self
+            .found(
+                "list floating ips",
+                "floatingips",
+                &format!("description={description}"),
+                trace,
+            )
+            .await?;
+        addresses.retain(|address| address.description == description);
+        Ok(addresses)
+    }
+
+    /// The ids of security groups, which ports want and configurations need not.
+    async fn group_ids(&self, groups: &[String], trace: &Trace) -> Result<Vec<String>, Failure> {
+        let is_id =
+            |text: &String| text.len() == UUID_LENGTH && uuid::Uuid::parse_str(text).is_ok();
+        if groups.iter().all(is_id) {
+            return Ok(groups.to_vec());
+        }
+        let there: Vec<Group> = self
+            .found(
+                "list security groups",
+                "security-groups",
+                "fields=id&fields=name",
+                trace,
+            )
+            .await?;
+        let mut ids = Vec::new();
+        for name in groups {
+            let mut named = there
+                .iter()
+                .filter(|group| group.name == *name || group.id == *name);
+            match (named.next(), named.next()) {
+                (Some(group), None) => ids.push(group.id.clone()),
+                (None, _) => {
+                    return Err(Failure::new(
+                        FailureKind::Refused,
+                        format!("there is no security group `{name}`"),
+                    ));
+                }
+                (Some(_), Some(_)) => {
+                    return Err(Failure::new(
+                        FailureKind::Refused,
+                        format!("several security groups are called `{name}`: write its id"),
+                    ));
+                }
+            }
+        }
+        Ok(ids)
+    }
+
+    /// The rows of a list of Neutron's that is short by its filter.
+    async fn found<T: DeserializeOwned>(
+        &self,
+        call: &str,
+        kind: &str,
+        query: &str,
+        trace: &Trace,
+    ) -> Result<Vec<T>, Failure> {
+        let path = format!("/v2.0/{kind}?{query}");
+        let answer = self.look_at(Service::Network, call, &path, trace).await?;
+        if answer.status != StatusCode::OK {
+            return Err(answer.failure(call, Effect::Looks, &[]));
+        }
+        let unreadable = || {
+            Failure::new(
+                FailureKind::Retry { after: None },
+                format!("{call}: the answer cannot be read"),
+            )
+        };
+        let mut body: Value = serde_json::from_str(&answer.text).map_err(|_| unreadable())?;
+        let key = kind.replace('-', "_");
+        let rows = body.get_mut(&key).map(Value::take).ok_or_else(unreadable)?;
+        serde_json::from_value(rows).map_err(|_| unreadable())
+    }
+}
+
+impl Change {
+    fn port(network: &str, name: &str, description: &str, groups: &[String]) -> Self {
+        let mut port = json!({"network_id": network, "name": name, "description": description});
+        if let (false, Some(port)) = (groups.is_empty(), port.as_object_mut()) {
+            port.insert("security_groups".to_owned(), json!(groups));
+        }
+        Self::network(
+            "create_port",
+            Method::POST,
+            "/v2.0/ports".to_owned(),
+            Some(json!({"port": port})),
+        )
+    }
+
+    fn floating_ip(network: &str, port: &str, description: &str) -> Self {
+        let body = json!({"floatingip": {
+            "floating_network_id": network, "port_id": port, "description": description}});
+        Self::network(
+            "create_floating_ip",
+            Method::POST,
+            "/v2.0/floatingips".to_owned(),
+            Some(body),
+        )
+    }
+
+    fn delete_port(id: &str) -> Result<Self, Failure> {
+        let path = format!("/v2.0/ports/{}", super::client::segment(id)?);
+        Ok(Self::network("delete_port", Method::DELETE, path, None))
+    }
+
+    fn delete_floating_ip(id: &str) -> Result<Self, Failure> {
+        let path = format!("/v2.0/floatingips/{}", super::client::segment(id)?);
+        Ok(Self::network(
+            "delete_floating_ip",
+            Method::DELETE,
+            path,
+            None,
+        ))
+    }
+}

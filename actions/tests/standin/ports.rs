@@ -1,0 +1,188 @@
+//! Ports and floating addresses of our own: made once, found again, and gone with their server.
+
+use rhizome_actions::openstack::{Machine, Network};
+use rhizome_engine::action::{ActionKind, Done, FailureKind};
+use rhizome_engine::event::ServerStatus;
+use rhizome_standin::{Fault, Options, Quota, Refusal, Rule};
+
+use crate::field::{Field, action, create, create_token, operation, server, vm_ref};
+
+const SERVERS: &str = "/compute/v2.1/servers";
+const PORTS: &str = "/network/v2.0/ports";
+
+fn with_address(machine: Machine) -> Machine {
+    Machine {
+        floating_network: Some(Options::default().floating_network),
+        ..machine
+    }
+}
+
+/// How many ports and floating addresses there are.
+fn left(field: &Field) -> (usize, usize) {
+    field
+        .standin
+        .world(|world| (world.cloud.ports.len(), world.cloud.floating_ips.len()))
+}
+
+async fn token_and_create(field: &Field) -> Result<Done, rhizome_engine::action::Failure> {
+    field.act(&create_token(1, "w-1")).await.unwrap();
+    field.act(&create(1, "w-1")).await
+}
+
+#[tokio::test]
+async fn a_server_lives_on_its_own_port_and_address_and_takes_them_along() {
+    let field = Field::with(Options::default(), with_address).await;
+    let Ok(Done::Created { vm }) = token_and_create(&field).await else {
+        panic!("not created");
+    };
+    let seen = field.server_is(vm.as_str(), ServerStatus::Active).await;
+    assert_eq!(seen.addresses.len(), 2, "{seen:?}");
+    assert_eq!(left(&field), (1, 1));
+    let delete = ActionKind::DeleteServer {
+        vm: vm_ref(&seen, 1),
+    };
+    assert_eq!(field.done(2, delete.clone()).await, Done::Accepted);
+    assert_eq!(left(&field), (0, 0));
+    field
+        .until(|seen| server(seen, vm.as_str()).is_none().then_some(()))
+        .await;
+    assert_eq!(field.done(2, delete).await, Done::Already);
+    let ledger = field.standin.ledger();
+    let unmarked = ledger.mutations().find(|entry| entry.operation.is_none());
+    assert_eq!(unmarked, None, "each call says for which operation it is");
+}
+
+#[tokio::test]
+async fn a_lost_answer_about_a_port_makes_no_second_one() {
+    for path in [PORTS, "/network/v2.0/floatingips"] {
+        let field = Field::with(Options::default(), with_address).await;
+        let lost = Rule::new(path, Fault::DropAfter).method("POST").times(1);
+        field.standin.fault(lost);
+        let failure = token_and_create(&field).await.unwrap_err();
+        assert_eq!(
+            failure.kind,
+            FailureKind::Retry { after: None },
+            "{failure}"
+        );
+        assert_eq!(field.standin.ledger().servers_of(operation(1)).count(), 0);
+        assert!(matches!(
+            field.act(&create(1, "w-1")).await,
+            Ok(Done::Created { .. })
+        ));
+        assert_eq!(left(&field), (1, 1), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_is_refused_leaves_no_port_and_the_undo_finds_none() {
+    let field = Field::with(Options::default(), with_address).await;
+    let refuse = Refusal::nova(400, "Invalid imageRef provided.");
+    field.standin.fault(
+        Rule::new(SERVERS, Fault::Refuse(refuse))
+            .method("POST")
+            .times(1),
+    );
+    let failure = token_and_create(&field).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+    assert_eq!(left(&field), (0, 0));
+    assert_eq!(
+        field.done(1, ActionKind::ReleaseNetwork).await,
+        Done::Already
+    );
+}
+
+#[tokio::test]
+async fn the_undo_takes_ports_away_but_not_under_a_server_that_lives() {
+    let field = Field::with(Options::default(), with_address).await;
+    let Ok(Done::Created { vm }) = token_and_create(&field).await else {
+        panic!("not created");
+    };
+    let seen = field.server_is(vm.as_str(), ServerStatus::Active).await;
+    // As after two creates with one port: Nova has unbound it from the one that lives.
+    field.standin.world(|world| {
+        for port in world.cloud.ports.values_mut() {
+            port.device = None;
+        }
+    });
+    let release = || action(1, ActionKind::ReleaseNetwork);
+    let failure = field.act(&release()).await.unwrap_err();
+    assert!(
+        matches!(failure.kind, FailureKind::Retry { .. }),
+        "{failure}"
+    );
+    assert_eq!(left(&field), (1, 1));
+    field
+        .standin
+        .world(|world| world.remove_server(seen.id.as_str()));
+    assert_eq!(field.act(&release()).await, Ok(Done::Accepted));
+    assert_eq!(left(&field), (0, 0));
+}
+
+#[tokio::test]
+async fn a_full_quota_is_seen_before_anything_is_asked_for() {
+    let quota = |change: fn(&mut Quota)| {
+        let mut quota = Quota::default();
+        change(&mut quota);
+        Options {
+            quota,
+            ..Options::default()
+        }
+    };
+    for (what, options) in [
+        ("instances", quota(|quota| quota.instances = 0)),
+        ("cores", quota(|quota| quota.cores = 1)),
+        ("memory", quota(|quota| quota.ram_mib = 1)),
+        ("ports", quota(|quota| quota.ports = 1)),
+        ("floating", quota(|quota| quota.floating_ips = 0)),
+    ] {
+        let field = Field::with(options, with_address).await;
+        field.act(&create_token(1, "w-1")).await.unwrap();
+        let sent = field.mutations();
+        let failure = field.act(&create(1, "w-1")).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::NoCapacity, "{what}: {failure}");
+        assert!(failure.message.contains(what), "{what}: {failure}");
+        assert_eq!(field.mutations(), sent, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_flavor_zone_and_network_are_taken_where_the_first_has_no_room() {
+    let options = Options {
+        zones: vec!["z1".to_owned(), "z2".to_owned()],
+        ..Options::default()
+    };
+    let network = options.networks[0].clone();
+    let machine = |machine: Machine| Machine {
+        flavors: vec!["no-such-flavor".to_owned(), "2".to_owned()],
+        availability_zones: vec!["no-such-zone".to_owned(), "z2".to_owned()],
+        networks: vec![Network {
+            id: "00000000-0000-4000-8000-000000000000".to_owned(),
+            fallback: vec![Options::default().networks[0].clone()],
+        }],
+        ..machine
+    };
+    let field = Field::with(options, machine).await;
+    let Ok(Done::Created { vm }) = token_and_create(&field).await else {
+        panic!("not created");
+    };
+    field.standin.world(|world| {
+        let server = &world.cloud.servers[vm.as_str()];
+        assert_eq!((server.flavor.as_str(), server.zone.as_str()), ("2", "z2"));
+        assert!(
+            world
+                .cloud
+                .ports
+                .values()
+                .all(|port| port.network == network)
+        );
+    });
+    // Known by now: the next machine is asked for as the last one was.
+    field.act(&create_token(2, "w-2")).await.unwrap();
+    let sent = field.mutations();
+    field.act(&create(2, "w-2")).await.unwrap();
+    assert_eq!(
+        field.mutations() - sent,
+        3,
+        "a port on each network, and the server"
+    );
+}
