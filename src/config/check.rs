@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::sections::{Config, Mechanism, PoolConfig, Without};
+use super::sections::{Config, Interface, Mechanism, PoolConfig, Without};
 
 /// No wait of a pool may be longer: an operation that stands for hours hides a fault.
 const MAX_WAIT: Duration = Duration::from_secs(4 * 3600);
@@ -257,6 +257,12 @@ fn check_openstack(config: &Config, found: &mut impl FnMut(&[&str], String)) {
             &["openstack"],
             "there are credentials and no address: add `auth_url`, or leave both to `clouds.yaml`"
                 .to_owned(),
+        );
+    }
+    if openstack.auth_url.is_none() && openstack.interface != Interface::Public {
+        found(
+            &["openstack", "interface"],
+            "there is no `auth_url`: say it in the cloud's file".to_owned(),
         );
     }
     if openstack.auth_url.is_some() && openstack.cloud.is_some() {

@@ -306,9 +306,9 @@ pub struct OpenstackConfig {
     /// The region; may be left out where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
-    /// Which of the catalog's endpoints are used; the cloud's own choice, or `public`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub interface: Option<Interface>,
+    /// Which of the catalog's endpoints are used; without `auth_url` the cloud's file says it.
+    #[serde(default)]
+    pub interface: Interface,
     /// A CA to trust beside the system's, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
@@ -346,10 +346,11 @@ pub struct PasswordConfig {
 }
 
 /// Which of a service's endpoints is used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Interface {
     /// The one for everybody.
+    #[default]
     Public,
     /// The one inside the cloud.
     Internal,

@@ -118,7 +118,11 @@ fn access(loaded: &Loaded) -> Result<Found, ServicesError> {
         auth_url: auth_url.0.clone(),
         credentials,
         region: None,
-        interface: Endpoint::Public,
+        interface: match config.interface {
+            Interface::Public => Endpoint::Public,
+            Interface::Internal => Endpoint::Internal,
+            Interface::Admin => Endpoint::Admin,
+        },
         ca: None,
     })
 }
@@ -135,12 +139,7 @@ fn openstack(loaded: &Loaded) -> Result<OpenstackOptions, ServicesError> {
         credentials: access.credentials,
         // What the configuration says goes before what a cloud's file says.
         region: config.region.clone().or(access.region),
-        interface: match config.interface {
-            None => access.interface,
-            Some(Interface::Public) => Endpoint::Public,
-            Some(Interface::Internal) => Endpoint::Internal,
-            Some(Interface::Admin) => Endpoint::Admin,
-        },
+        interface: access.interface,
         ca_file: match &config.ca {
             Some(path) => Some(loaded.folder.join(path)),
             None => access.ca,
