@@ -122,9 +122,6 @@ pub enum ActionKind {
         /// The VM and its generation.
         vm: VmRef,
     },
-    /// Take away the ports and addresses that were made for the operation's VM, which is gone or
-    /// never was. Gone already is success.
-    ReleaseNetwork,
     /// No new pods on the node.
     Cordon {
         /// The node and its generation.
@@ -187,7 +184,6 @@ impl ActionKind {
             Self::StopServer { .. } => "stop_server",
             Self::RebuildServer { .. } => "rebuild_server",
             Self::DeleteServer { .. } => "delete_server",
-            Self::ReleaseNetwork => "release_network",
             Self::Cordon { .. } => "cordon",
             Self::Uncordon { .. } => "uncordon",
             Self::Drain { .. } => "drain",
@@ -231,7 +227,6 @@ impl ActionKind {
                 | Self::StopServer { .. }
                 | Self::RebuildServer { .. }
                 | Self::DeleteServer { .. }
-                | Self::ReleaseNetwork
         )
     }
 }

@@ -186,6 +186,7 @@ fn machine(loaded: &Loaded, name: &str, pool: &PoolConfig) -> Result<Machine, Se
         image: pool.image.clone(),
         flavors: first_and(Some(&pool.flavor), &pool.fallback_flavors),
         networks: networks(pool),
+        own_ports: pool.own_ports,
         security_groups: pool.security_groups.clone(),
         key_name: pool.key_name.clone(),
         availability_zones: first_and(pool.availability_zone.as_ref(), &pool.fallback_zones),

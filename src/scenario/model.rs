@@ -316,7 +316,6 @@ impl Model {
             ActionKind::CreateToken { .. }
             | ActionKind::DeleteToken
             | ActionKind::ApproveJoin { .. }
-            | ActionKind::ReleaseNetwork
             | ActionKind::LabelNode { .. } => done,
             ActionKind::FindServer => (second, Ok(self.find(action.key.operation))),
             ActionKind::CreateServer { node, metadata } => {

@@ -161,7 +161,6 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
         Some(file) => format!("the cloud `{name}` in `{}`", file.display()),
         None => format!("the cloud `{name}`"),
     };
-    // A region is chosen by the variable only among those of a cloud in a file that names none.
     read(cloud, source, variable("HOME"))
 }
 
@@ -184,6 +183,8 @@ fn folders(around: &Surroundings) -> Vec<PathBuf> {
             .map(|folder| folder.join("openstack")),
     );
     folders.extend(home.map(|folder| folder.join("openstack")));
+    let site = variable("XDG_CONFIG_DIRS").map_or("/etc/xdg", String::as_str);
+    folders.push(Path::new(site).join("openstack"));
     folders.push("/etc/openstack".into());
     folders.dedup();
     folders
@@ -363,12 +364,13 @@ fn read(
         .map(texts)
         .unwrap_or_default();
     for (key, ways) in AUTH_KEYS {
-        // What stands beside `auth` and not in it is moved there, and wins.
-        if let Some(value) = ways.iter().rev().find_map(|way| keys.remove(*way)) {
-            auth.insert(key.to_owned(), value);
-        } else if let Some(value) = ways.iter().rev().find_map(|way| auth.get(*way).cloned()) {
-            auth.insert(key.to_owned(), value);
+        // A later way to write it wins, and of one way what stands in `auth`.
+        let mut value = None;
+        for way in ways {
+            value = keys.remove(*way).or(value);
+            value = auth.remove(*way).or(value);
         }
+        auth.extend(value.map(|value| (key.to_owned(), value)));
     }
     let cloud_keys = Cloud {
         source: &source,

@@ -16,7 +16,7 @@ use secrecy::SecretString;
 
 use super::candidates::Candidate;
 use super::client::{Change, Trace};
-use super::network::{NETWORK_MARK, Released};
+use super::network::NETWORK_MARK;
 use super::protocol::{self, Making};
 use super::{Machine, Openstack};
 use crate::in_hand::InHand;
@@ -168,8 +168,6 @@ impl Openstack {
 
     /// The failure of the create, after what was made beside the server was taken away, if it
     /// is one after which the create is not asked for again.
-    ///
-    /// What cannot be taken away now is left to [`Self::release_own`], which the undo calls.
     async fn given_up(&self, hand: &InHand<'_>, failure: Failure, trace: &Trace) -> Failure {
         let ended = matches!(failure.kind, FailureKind::Refused | FailureKind::NoCapacity);
         if ended
@@ -180,22 +178,6 @@ impl Openstack {
             tracing::warn!(%error, "what was made for a server that is not to be stays for now");
         }
         failure
-    }
-
-    /// Takes away the ports and addresses of the operation itself, whose server is gone or never
-    /// was.
-    pub(super) async fn release_own(&self, hand: &InHand<'_>, trace: &Trace) -> ActionResult {
-        match self
-            .release(hand, hand.action.key.operation, None, trace)
-            .await?
-        {
-            Released::Nothing => Ok(Done::Already),
-            Released::All => Ok(Done::Accepted),
-            Released::InUse => Err(Failure::new(
-                FailureKind::Retry { after: None },
-                "a server of this operation is still listed: its ports are not taken away",
-            )),
-        }
     }
 }
 

@@ -68,7 +68,6 @@ impl Openstack {
                 self.rebuild(hand, vm, node, metadata, trace).await
             }
             ActionKind::DeleteServer { vm } => self.delete(hand, vm, trace).await,
-            ActionKind::ReleaseNetwork => self.release_own(hand, trace).await,
             other => Err(Failure::new(
                 FailureKind::Refused,
                 format!("`{}` is not openstack's to carry out", other.name()),
@@ -181,6 +180,11 @@ impl Openstack {
         vm: &VmRef,
         trace: &Trace,
     ) -> ActionResult {
+        let wanted = self.options.machines.get(&hand.action.pool);
+        let marked = operation != vm.operation;
+        if !marked && !wanted.is_some_and(Machine::wants_ports) {
+            return Ok(Done::Accepted);
+        }
         if let Some(operation) = operation
             && let Err(failure) = self.release(hand, operation, Some(&vm.id), trace).await
         {

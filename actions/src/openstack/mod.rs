@@ -138,6 +138,9 @@ pub struct Machine {
     pub flavors: Vec<String>,
     /// The networks, in order; none lets Nova choose (`auto`).
     pub networks: Vec<Network>,
+    /// Whether ports are made before the server. They always are for a floating address and for
+    /// networks that others may take the place of.
+    pub own_ports: bool,
     /// The security groups, by id or by a name that is unique.
     pub security_groups: Vec<String>,
     /// The key pair, by name.
@@ -152,6 +155,14 @@ pub struct Machine {
     pub metadata: BTreeMap<String, String>,
     /// What it is told at its first boot; none for nothing.
     pub user_data: Option<Arc<UserData>>,
+}
+
+impl Machine {
+    /// Whether its ports are made before it.
+    fn wants_ports(&self) -> bool {
+        let others = || self.networks.iter().any(|it| !it.fallback.is_empty());
+        !self.networks.is_empty() && (self.own_ports || self.floating_network.is_some() || others())
+    }
 }
 
 /// A network that each machine of a pool is on.

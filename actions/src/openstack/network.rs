@@ -3,7 +3,7 @@
 //! Nova deletes the ports that it makes itself, and keeps those that it was given: so each of
 //! ours carries the operation that made it in its description, which is part of its create
 //! (`tags` there are taken and thrown away without a word, seen on Neutron 21). It is found by
-//! that again after a lost answer, and taken away by it when the server is gone or never was.
+//! that again after a lost answer, and taken away by it with the server or at a refusal.
 //! A port is no lock: what keeps a server from being made twice is in `executor.rs`.
 
 use reqwest::{Method, StatusCode};
@@ -68,7 +68,7 @@ impl Openstack {
         node: &NodeName,
         trace: &Trace,
     ) -> Result<Option<Vec<String>>, Failure> {
-        if machine.networks.is_empty() || !self.nova.has_network().await? {
+        if !machine.wants_ports() || !self.nova.has_network().await? {
             return Ok(None);
         }
         let description = description(&self.options.cluster, hand.action.key.operation);
@@ -178,18 +178,18 @@ impl Openstack {
         operation: OperationId,
         gone: Option<&VmId>,
         trace: &Trace,
-    ) -> Result<Released, Failure> {
+    ) -> Result<(), Failure> {
         if !self.nova.has_network().await? {
-            return Ok(Released::Nothing);
+            return Ok(());
         }
         let description = description(&self.options.cluster, operation);
         let addresses = self.nova.floating_ips(&description, trace).await?;
         let ports = self.nova.ports(&description, trace).await?;
         if addresses.is_empty() && ports.is_empty() {
-            return Ok(Released::Nothing);
+            return Ok(());
         }
         if self.is_lived_on(operation, gone, trace).await? {
-            return Ok(Released::InUse);
+            return Ok(());
         }
         let addresses = addresses
             .iter()
@@ -201,7 +201,7 @@ impl Openstack {
                 _ => {}
             }
         }
-        Ok(Released::All)
+        Ok(())
     }
 
     /// Whether a server lives on the ports of `operation`. That they are bound to none proves
@@ -227,17 +227,6 @@ impl Openstack {
                 && server.status() != ServerStatus::Deleted
         }))
     }
-}
-
-/// What came of taking ports and addresses away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Released {
-    /// There were none.
-    Nothing,
-    /// A server lives on them.
-    InUse,
-    /// They are gone.
-    All,
 }
 
 impl Nova {

@@ -5,7 +5,7 @@ use rhizome_engine::action::{ActionKind, Done, FailureKind};
 use rhizome_engine::event::ServerStatus;
 use rhizome_standin::{Fault, Options, Quota, Refusal, Rule};
 
-use crate::field::{Field, action, create, create_token, operation, server, vm_ref};
+use crate::field::{Field, create, create_token, operation, server, vm_ref};
 
 const SERVERS: &str = "/compute/v2.1/servers";
 const PORTS: &str = "/network/v2.0/ports";
@@ -74,7 +74,7 @@ async fn a_lost_answer_about_a_port_makes_no_second_one() {
 }
 
 #[tokio::test]
-async fn a_create_that_is_refused_leaves_no_port_and_the_undo_finds_none() {
+async fn a_create_that_is_refused_leaves_no_port() {
     let field = Field::with(Options::default(), with_address).await;
     let refuse = Refusal::nova(400, "Invalid imageRef provided.");
     field.standin.fault(
@@ -84,37 +84,6 @@ async fn a_create_that_is_refused_leaves_no_port_and_the_undo_finds_none() {
     );
     let failure = token_and_create(&field).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
-    assert_eq!(left(&field), (0, 0));
-    assert_eq!(
-        field.done(1, ActionKind::ReleaseNetwork).await,
-        Done::Already
-    );
-}
-
-#[tokio::test]
-async fn the_undo_takes_ports_away_but_not_under_a_server_that_lives() {
-    let field = Field::with(Options::default(), with_address).await;
-    let Ok(Done::Created { vm }) = token_and_create(&field).await else {
-        panic!("not created");
-    };
-    let seen = field.server_is(vm.as_str(), ServerStatus::Active).await;
-    // As after two creates with one port: Nova has unbound it from the one that lives.
-    field.standin.world(|world| {
-        for port in world.cloud.ports.values_mut() {
-            port.device = None;
-        }
-    });
-    let release = || action(1, ActionKind::ReleaseNetwork);
-    let failure = field.act(&release()).await.unwrap_err();
-    assert!(
-        matches!(failure.kind, FailureKind::Retry { .. }),
-        "{failure}"
-    );
-    assert_eq!(left(&field), (1, 1));
-    field
-        .standin
-        .world(|world| world.remove_server(seen.id.as_str()));
-    assert_eq!(field.act(&release()).await, Ok(Done::Accepted));
     assert_eq!(left(&field), (0, 0));
 }
 

@@ -586,12 +586,7 @@ impl Turn<'_> {
     /// Turns round.
     fn undo(&self, mut operation: Operation, ending: Ending) -> Operation {
         let made: &[Step] = if operation.creates_vm() {
-            &[
-                Step::UndoToken,
-                Step::UndoServer,
-                Step::UndoNetwork,
-                Step::UndoNode,
-            ]
+            &[Step::UndoToken, Step::UndoServer, Step::UndoNode]
         } else {
             &[Step::UndoToken]
         };

@@ -147,7 +147,7 @@ pub(super) enum Undo {
     Nothing,
     /// The cordon.
     Cordon,
-    /// All that it made: token, VM, its ports and Node.
+    /// All that it made: token, VM and Node.
     Made,
     /// The same, unless its node serves already: nothing takes that away without a drain.
     MadeUnlessServing,
@@ -517,16 +517,6 @@ table! {
         deadline: Deadline::None,
         late: Course::Insist,
         on: SEARCH,
-        undo: Undo::Nothing,
-        brakes: Brakes::None,
-    }
-    /// Undo: the ports and addresses that were made for the VM.
-    UndoNetwork = "undo_network" {
-        applies: Applies::Always,
-        work: Work::Act(work::release_network),
-        deadline: Deadline::None,
-        late: Course::Insist,
-        on: INSISTENT,
         undo: Undo::Nothing,
         brakes: Brakes::None,
     }

@@ -156,10 +156,6 @@ pub(super) fn approve_join(view: &View<'_>) -> Job {
     }
 }
 
-pub(super) fn release_network(_: &View<'_>) -> Job {
-    Job::Do(ActionKind::ReleaseNetwork)
-}
-
 pub(super) fn create_server(view: &View<'_>) -> Job {
     let Some(new) = view.made() else {
         return Job::Skip;

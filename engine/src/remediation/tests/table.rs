@@ -76,7 +76,6 @@ const ROWS: &[(Step, &str)] = &[
     ),
     (Step::UndoToken, "on on on on next next park on on on"),
     (Step::UndoServer, "on on on on on on park on on on"),
-    (Step::UndoNetwork, "on on on on next next park on on on"),
     (Step::UndoNode, "on on on on next next park on on on"),
     (Step::Uncordon, "on on on on next next park on on on"),
 ];
@@ -106,7 +105,7 @@ fn reaction(step: Step, kind: FailureKind, tries: u32) -> String {
     before.search = Some(Step::Search);
     let undoing = matches!(
         step,
-        Step::UndoToken | Step::UndoServer | Step::UndoNetwork | Step::UndoNode | Step::Uncordon
+        Step::UndoToken | Step::UndoServer | Step::UndoNode | Step::Uncordon
     );
     if undoing {
         before.phase = Phase::Undoing {

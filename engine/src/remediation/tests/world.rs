@@ -429,7 +429,6 @@ impl World {
             ActionKind::CreateToken { .. }
             | ActionKind::CreateServer { .. }
             | ActionKind::ApproveJoin { .. }
-            | ActionKind::ReleaseNetwork
             | ActionKind::FindServer => {}
         }
     }
@@ -446,7 +445,6 @@ impl World {
                 Ok(Done::Accepted)
             }
             ActionKind::ApproveJoin { .. } => Ok(Done::Accepted),
-            ActionKind::ReleaseNetwork => Ok(Done::Already),
             ActionKind::CreateServer { node, metadata } => {
                 if self.kubernetes && self.token.is_none() {
                     return Err(Failure::new(FailureKind::NeedsToken, "no token"));
