@@ -46,6 +46,7 @@ impl Touched {
 
 impl Engine {
     pub(super) fn batch(&mut self, now: Now, batch: &Batch) {
+        let mut shortest = None;
         for record in batch.records() {
             self.counters.records += 1;
             let Some(slot) = self.world.cluster.slot(record.node()) else {
@@ -58,6 +59,8 @@ impl Engine {
             }
             if !batch.refill {
                 self.touched.insert(slot);
+                let interval = self.world.windows.interval(slot);
+                shortest = shortest.into_iter().chain(interval).min();
             }
         }
         if batch.refill {
@@ -67,7 +70,7 @@ impl Engine {
             let World {
                 brakes, settings, ..
             } = &mut self.world;
-            brakes.delivered(now, settings, batch);
+            brakes.delivered(now, settings, batch.source, shortest);
         }
         let mut touched = std::mem::take(&mut self.touched);
         for slot in touched.drain() {

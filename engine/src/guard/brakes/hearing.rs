@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Brakes, Change};
 use crate::decision::Reason;
-use crate::event::{Batch, SourceName, SourceReport};
+use crate::event::{SourceName, SourceReport};
 use crate::guard::{Refused, refuse};
 use crate::journal::{Brake, State};
 use crate::settings::Settings;
@@ -21,7 +21,7 @@ use crate::window::MAX_INTERVAL;
 /// Three: one lost record is ordinary, and a broker failover can lose two.
 const MISSED_INTERVALS: u32 = 3;
 
-/// The shortest interval that agents tell of is looked for over the last one to two of these.
+/// The shortest interval of the agents is looked for over the last one to two of these.
 const PACE_PERIOD: Duration = Duration::from_secs(300);
 
 /// How well a source can be heard.
@@ -50,7 +50,7 @@ impl Hearing {
 #[derive(Debug, Clone)]
 pub(super) struct Delivery {
     last: Monotonic,
-    /// The shortest interval told since `period`, and in the period before.
+    /// The shortest interval since `period`, and in the period before.
     interval: [Option<Duration>; 2],
     period: Monotonic,
 }
@@ -64,14 +64,14 @@ impl Delivery {
         }
     }
 
-    fn note(&mut self, now: Monotonic, told: Option<Duration>) {
+    fn note(&mut self, now: Monotonic, shortest: Option<Duration>) {
         self.last = now;
         if now.since(self.period) >= PACE_PERIOD {
             self.period = now;
             self.interval = [None, self.interval[0]];
         }
-        let told = told.map(|interval| interval.min(MAX_INTERVAL));
-        self.interval[0] = self.interval[0].into_iter().chain(told).min();
+        let shortest = shortest.map(|interval| interval.min(MAX_INTERVAL));
+        self.interval[0] = self.interval[0].into_iter().chain(shortest).min();
     }
 
     /// How long nothing may come.
@@ -108,16 +108,22 @@ impl Brakes {
         self.judge(source, now, settings);
     }
 
-    /// Takes in that agents' records have come just now.
-    pub(crate) fn delivered(&mut self, now: Now, settings: &Settings, batch: &Batch) {
-        let shortest = batch.records().filter_map(|record| record.interval()).min();
+    /// Takes in that agents' records have come just now, and the shortest interval at which
+    /// they do.
+    pub(crate) fn delivered(
+        &mut self,
+        now: Now,
+        settings: &Settings,
+        source: SourceName,
+        shortest: Option<Duration>,
+    ) {
         // The same: what comes after a gap begins the flow anew.
-        self.judge(batch.source, now, settings);
+        self.judge(source, now, settings);
         self.deliveries
-            .entry(batch.source)
+            .entry(source)
             .or_insert_with(|| Delivery::new(now.mono))
             .note(now.mono, shortest);
-        self.judge(batch.source, now, settings);
+        self.judge(source, now, settings);
     }
 
     /// Looks whether a source flows now: it says so, it was asked lately, and agents' records

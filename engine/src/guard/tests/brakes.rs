@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{two_die, warm};
 use crate::action::ActionKind;
 use crate::decision::Reason;
-use crate::event::{Batch, SourceName, SourceReport};
+use crate::event::{SourceName, SourceReport};
 use crate::journal::{Brake, Record};
 use crate::lab::{BEGIN, Lab, Plan, on_engine_stack};
 
@@ -106,7 +106,7 @@ fn a_source_is_given_three_intervals_of_the_fastest_agent() {
     ];
     for (intervals, quiet, flows) in rows {
         let mut brakes = crate::guard::Brakes::new(BEGIN);
-        brakes.delivered(BEGIN, &settings, &told(intervals));
+        brakes.delivered(BEGIN, &settings, SourceName::Kafka, told(intervals));
         brakes.report(BEGIN, &settings, good());
         for reported in (10..quiet).step_by(10) {
             brakes.report(BEGIN.plus(second(reported)), &settings, good());
@@ -121,7 +121,7 @@ fn a_source_is_given_three_intervals_of_the_fastest_agent() {
         );
         assert_eq!(brakes.heard(later, &settings)[0].flowing, flows);
         // What comes after a gap begins the flow anew.
-        brakes.delivered(later, &settings, &told(intervals));
+        brakes.delivered(later, &settings, SourceName::Kafka, told(intervals));
         brakes.report(later, &settings, good());
         let since = if flows { BEGIN } else { later };
         assert_eq!(brakes.flowing_since(&settings), Some(since));
@@ -156,7 +156,7 @@ fn a_start_waits_for_the_first_record_and_is_no_return_from_blindness() {
 fn agents_that_become_slower_are_given_more_time_after_a_while() {
     let settings = settings();
     let mut brakes = crate::guard::Brakes::new(BEGIN);
-    brakes.delivered(BEGIN, &settings, &told(&[10]));
+    brakes.delivered(BEGIN, &settings, SourceName::Kafka, told(&[10]));
     brakes.report(BEGIN, &settings, good());
     let mut flowed = Vec::new();
     for minute in 1..=15 {
@@ -166,7 +166,7 @@ fn agents_that_become_slower_are_given_more_time_after_a_while() {
         }
         let now = BEGIN.plus(Duration::from_secs(60 * minute));
         flowed.push(brakes.flowing_since(&settings).is_some());
-        brakes.delivered(now, &settings, &told(&[60]));
+        brakes.delivered(now, &settings, SourceName::Kafka, told(&[60]));
     }
     assert_eq!(
         flowed.iter().position(|flows| *flows),
@@ -196,17 +196,9 @@ fn good() -> SourceReport {
     }
 }
 
-/// One record for each interval, or one that tells of none.
-fn told(intervals: &[u64]) -> Batch {
-    let mut batch = Batch::new(SourceName::Kafka, BEGIN.wall);
-    for interval in intervals {
-        let interval = Some(Duration::from_secs(*interval));
-        batch.push_record("w1", BEGIN.wall, interval);
-    }
-    if intervals.is_empty() {
-        batch.push_record("w1", BEGIN.wall, None);
-    }
-    batch
+/// The shortest of the intervals, in seconds.
+fn told(intervals: &[u64]) -> Option<Duration> {
+    intervals.iter().copied().min().map(Duration::from_secs)
 }
 
 #[test]
@@ -351,7 +343,7 @@ fn a_report_after_a_long_silence_begins_the_flow_anew() {
         let mut brakes = crate::guard::Brakes::new(BEGIN);
         let later = BEGIN.plus(Duration::from_secs(seconds));
         for now in [BEGIN, later] {
-            brakes.delivered(now, &settings, &told(&[60]));
+            brakes.delivered(now, &settings, SourceName::Kafka, told(&[60]));
             brakes.report(now, &settings, good());
         }
         let since = if goes_on { BEGIN } else { later };
