@@ -30,7 +30,7 @@ use tracing::{error, info, warn};
 use crate::gate::ProgramGate;
 use crate::handle::{Call, Calls};
 use crate::journal::Journal;
-use crate::windows::WindowsFile;
+use crate::windows::{Held, Keeper};
 
 /// Scripts run on this thread: the limits on them are made for this much stack.
 pub const STACK_BYTES: usize = 16 << 20;
@@ -76,7 +76,7 @@ pub struct Core {
     /// Where each journaled record goes to be told: log, metrics, the demo's screen.
     pub told: Vec<Told>,
     /// Where the windows are kept; nowhere in the demo and in tests.
-    pub windows: Option<WindowsFile>,
+    pub windows: Option<Keeper>,
 }
 
 impl Core {
@@ -106,7 +106,7 @@ struct Thread {
     core: Core,
     wake_at: Monotonic,
     waiting: BTreeMap<String, oneshot::Sender<Answer>>,
-    positions: BTreeMap<(Arc<str>, i32), i64>,
+    positions: Held,
     failed_at: Option<Monotonic>,
     windows_at: Monotonic,
     acks: Vec<Ack>,
@@ -172,7 +172,12 @@ impl Thread {
 
     fn last(&mut self) {
         self.finish();
-        self.write_windows();
+        if let Some(keeper) = self.core.windows.take() {
+            let windows = self.core.engine.windows_snapshot();
+            if let Err(error) = keeper.last(&windows, &self.positions) {
+                warn!(%error, "the windows could not be kept: a restart reads them again");
+            }
+        }
         info!("the engine has stopped");
     }
 
@@ -318,16 +323,9 @@ impl Thread {
     fn keep_windows(&mut self, now: Now) {
         if now.mono.since(self.windows_at) >= WINDOWS_EVERY {
             self.windows_at = now.mono;
-            self.write_windows();
-        }
-    }
-
-    fn write_windows(&mut self) {
-        let Some(file) = &self.core.windows else {
-            return;
-        };
-        if let Err(error) = file.write(&self.core.engine.windows_snapshot(), &self.positions) {
-            warn!(%error, "the windows could not be kept: a restart reads them again");
+            if let Some(keeper) = &self.core.windows {
+                keeper.keep(self.core.engine.windows_snapshot(), self.positions.clone());
+            }
         }
     }
 

@@ -42,7 +42,7 @@ use crate::journal::{Journal, JournalError};
 use crate::metrics::Metrics;
 use crate::notify::Notifier;
 use crate::policies::{Change, LoadError, Policies};
-use crate::windows::WindowsFile;
+use crate::windows::{Keeper, WindowsFile};
 
 mod inputs;
 mod services;
@@ -207,7 +207,7 @@ impl Program {
             actions: actions_out,
             notices: notices_out,
             told,
-            windows: Some(windows),
+            windows: Some(Keeper::start(windows).map_err(StartError::Thread)?),
         };
         let stop_engine = Arc::new(Stop::default());
         let stopping = Arc::clone(&stop_engine);

@@ -8,6 +8,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -20,6 +22,76 @@ const MAGIC: &[u8; 8] = b"rhzwin1\n";
 
 /// Positions by topic and partition: what is to be read next.
 pub type Positions = BTreeMap<(String, i32), i64>;
+
+/// Positions as the engine's thread keeps them.
+pub type Held = BTreeMap<(Arc<str>, i32), i64>;
+
+/// Writes the file on a thread of its own: at 100,000 nodes the hash and the sync of it take
+/// longer than any decision may wait. One is written at a time and none waits.
+pub struct Keeper {
+    file: WindowsFile,
+    queue: Option<SyncSender<(Vec<u8>, Held)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Begins to wait for windows.
+    ///
+    /// # Errors
+    ///
+    /// Returns why the system gives no thread.
+    pub fn start(file: WindowsFile) -> io::Result<Self> {
+        // Without room: it takes one only when it has written the one before.
+        let (queue, waiting) = sync_channel::<(Vec<u8>, Held)>(0);
+        let kept = file.clone();
+        let work = move || {
+            while let Ok((windows, positions)) = waiting.recv() {
+                if let Err(error) = kept.write(&windows, &positions) {
+                    tracing::warn!(%error, "the windows could not be kept: a restart reads them again");
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("windows".to_owned());
+        Ok(Self {
+            file,
+            queue: Some(queue),
+            thread: Some(thread.spawn(work)?),
+        })
+    }
+
+    /// Hands windows over, or gives up on them if those before are still being written.
+    pub fn keep(&self, windows: Vec<u8>, positions: Held) {
+        let Some(queue) = &self.queue else { return };
+        match queue.try_send((windows, positions)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!(
+                    "the windows from before are still being written: these are not kept"
+                );
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                tracing::warn!("nobody writes the windows any more: a restart reads them again");
+            }
+        }
+    }
+
+    /// Waits for those under way, then writes the last ones.
+    ///
+    /// # Errors
+    ///
+    /// As [`WindowsFile::write`].
+    pub fn last(mut self, windows: &[u8], positions: &Held) -> io::Result<()> {
+        self.queue = None;
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
+            tracing::warn!("the thread that kept the windows had panicked");
+        }
+        self.file.write(windows, positions)
+    }
+}
 
 /// The file.
 #[derive(Debug, Clone)]
@@ -46,11 +118,7 @@ impl WindowsFile {
     /// # Errors
     ///
     /// Returns why the disk did not take it; the old file is then still there.
-    pub fn write(
-        &self,
-        windows: &[u8],
-        positions: &BTreeMap<(Arc<str>, i32), i64>,
-    ) -> io::Result<()> {
+    pub fn write(&self, windows: &[u8], positions: &Held) -> io::Result<()> {
         let header = Header {
             positions: positions
                 .iter()
@@ -138,5 +206,22 @@ mod tests {
             fs::write(&file.path, &whole[..length]).unwrap();
             assert!(file.read().is_none(), "cut at {length}");
         }
+    }
+
+    #[test]
+    fn a_keeper_writes_what_it_takes_and_the_last_ones_last() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = WindowsFile::new(folder.path());
+        let keeper = Keeper::start(file.clone()).unwrap();
+        let positions = BTreeMap::from([((Arc::from("metrics"), 3), 42)]);
+        while file.read().is_none() {
+            // It may not wait yet, and then it takes none.
+            keeper.keep(b"windows".to_vec(), positions.clone());
+            std::thread::yield_now();
+        }
+        assert_eq!(file.read().unwrap().0, b"windows");
+        keeper.keep(b"more".to_vec(), positions.clone());
+        keeper.last(b"the last", &positions).unwrap();
+        assert_eq!(file.read().unwrap().0, b"the last");
     }
 }
