@@ -24,7 +24,7 @@ use std::time::Duration;
 use rhizome_actions::{Executor, Seen};
 use rhizome_connectors::delivery::{CHANNEL_DELIVERIES, SendError, channel};
 use rhizome_connectors::{Delivery, Inlet};
-use rhizome_engine::action::{Action, Failure, FailureKind};
+use rhizome_engine::action::Action;
 use rhizome_engine::event::Input;
 use rhizome_engine::time::Clock;
 use rhizome_engine::{Engine, notice::Notice};
@@ -44,14 +44,12 @@ use crate::notify::Notifier;
 use crate::policies::{Change, LoadError, Policies};
 use crate::windows::{Keeper, WindowsFile};
 
+pub mod acting;
 mod inputs;
 mod services;
 
+use acting::{Acting, act, send};
 pub use services::ServicesError;
-
-/// An executor that does not come back within its action's own time-out is given this much
-/// more before its outcome counts as unknown.
-const ANSWER_MARGIN: Duration = Duration::from_secs(30);
 
 /// At a stop, actions under way are given this long to end. What has not ended by then is
 /// taken up after the next start.
@@ -341,72 +339,6 @@ impl Program {
             Arc::clone(&self.clock),
             self.stop.clone(),
         ))
-    }
-}
-
-/// Carries actions out.
-#[derive(Clone)]
-struct Acting {
-    executor: Arc<dyn Executor>,
-    gate: Arc<ProgramGate>,
-    clock: Arc<dyn Clock>,
-    inlet: Inlet,
-    tasks: TaskTracker,
-}
-
-/// Each action on a task of its own: one that hangs holds up no other. Their number is bounded
-/// by the guard's limit on operations.
-async fn act(
-    acting: Acting,
-    mut actions: mpsc::UnboundedReceiver<Action>,
-    stop: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            action = actions.recv() => match action {
-                Some(action) => {
-                    let acting = acting.clone();
-                    acting.tasks.clone().spawn(async move { acting.carry_out(action).await });
-                }
-                None => return,
-            },
-        }
-    }
-}
-
-impl Acting {
-    async fn carry_out(&self, action: Action) {
-        let limit = self.clock.sleep(action.timeout + ANSWER_MARGIN);
-        let gate = self.gate.for_action();
-        // On a task of its own, so that a panic in an executor costs this one action.
-        let executor = Arc::clone(&self.executor);
-        let key = action.key;
-        let name = action.kind.name();
-        let work = tokio::spawn(async move { executor.execute(&action, gate).await });
-        let abort = work.abort_handle();
-        let result = tokio::select! {
-            joined = work => joined.unwrap_or_else(|error| {
-                error!(%key, action = name, %error, "an executor panicked");
-                Err(Failure::new(FailureKind::Unknown, "the executor panicked"))
-            }),
-            () = limit => {
-                abort.abort();
-                Err(Failure::new(FailureKind::Unknown, "no answer came in time"))
-            }
-        };
-        send(&self.inlet, Input::Outcome(key, result)).await;
-    }
-}
-
-/// Hands over from a task, waiting for room without blocking the runtime.
-async fn send(inlet: &Inlet, input: Input) {
-    let inlet = inlet.clone();
-    let sent = tokio::task::spawn_blocking(move || inlet.send(Delivery::new(input))).await;
-    if !matches!(sent, Ok(Ok(()))) {
-        warn!(
-            "the engine has stopped: an input is lost and will be looked for after the next start"
-        );
     }
 }
 

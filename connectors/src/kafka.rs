@@ -20,6 +20,7 @@
 //! beginning of each partition.
 
 mod assign;
+mod bare;
 mod batch;
 mod context;
 mod lookup;
@@ -45,6 +46,7 @@ use rdkafka::error::KafkaError;
 use rhizome_engine::event::{Batch, SourceName};
 use rhizome_engine::time::{Clock, Timestamp};
 
+pub use self::bare::BareConsumer;
 pub use self::options::{KafkaOptions, KafkaSasl, KafkaTls, OptionsError, SaslMechanism};
 pub use self::stats::{KafkaFigures, KafkaStats};
 use crate::deadletter::{DeadLetters, Origin};

@@ -33,7 +33,7 @@ use crate::delivery::{Ack, Acknowledge, Delivery, Position, SendError};
 
 /// Records in one read, and so in a batch. At 1,000 the cost of the read is spread thin (a
 /// tenth of a microsecond each) and a batch is decoded in under a millisecond.
-const MAX_RECORDS: usize = 1_000;
+pub(super) const MAX_RECORDS: usize = 1_000;
 
 /// How long a read waits for the first record. Acks and rebalances wait as long at most.
 const READ_WAIT: Duration = Duration::from_millis(50);
