@@ -120,6 +120,10 @@ fn every_corpus_file_passes_its_target() {
 }
 
 #[test]
+#[allow(
+    clippy::print_stdout,
+    reason = "the seed is how what was found is found again"
+)]
 fn what_is_made_of_the_corpora_by_chance_passes_too() {
     let seconds = std::env::var("RHIZOME_FUZZ_SECONDS").ok();
     let seconds = seconds.map(|text| text.parse::<u64>().unwrap());
@@ -143,6 +147,10 @@ fn what_is_made_of_the_corpora_by_chance_passes_too() {
 }
 
 /// Another number each time.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a seed of chance is no time that anything is decided by"
+)]
 fn now() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     u64::try_from(now.as_millis()).unwrap()

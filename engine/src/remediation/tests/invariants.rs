@@ -24,7 +24,7 @@ fn with_each_fault(case: Case, at: usize, check: impl Fn(&Run, &Ending)) {
 }
 
 /// The deletion of the old VM, if it was asked for.
-fn deletes_old<'a>(run: &'a Run) -> impl Iterator<Item = &'a Entry> {
+fn deletes_old(run: &Run) -> impl Iterator<Item = &Entry> {
     let old = run.old.as_ref().and_then(|old| old.vm.clone());
     run.world.ledger.iter().filter(move |entry| {
         matches!(&entry.kind, ActionKind::DeleteServer { vm } if Some(&vm.id) == old.as_ref())
