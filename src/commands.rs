@@ -62,6 +62,8 @@ pub enum Command {
     Cancel(orders::CancelArgs),
     /// Never touch a node, or touch it again.
     Protect(orders::ProtectArgs),
+    /// Take VMs with our marks that the journal does not know under management.
+    Adopt(orders::AdoptArgs),
     /// Leave a node or a pool alone for a while.
     Maintenance(orders::MaintenanceArgs),
     /// Verify or show a journal.
@@ -143,6 +145,7 @@ pub fn dispatch(command: Command, out: &Out) -> Exit {
         Command::Replace(args) => asking(out, orders::give(args.order(), out)),
         Command::Cancel(args) => asking(out, orders::give(args.order(), out)),
         Command::Protect(args) => asking(out, orders::give(args.order(), out)),
+        Command::Adopt(args) => asking(out, orders::give(args.order(), out)),
         Command::Maintenance(args) => asking(out, orders::give(args.order(), out)),
     }
 }

@@ -300,6 +300,7 @@ fn origin(origin: &Origin) -> &'static str {
         Origin::Rule(_) => "rule",
         Origin::Operator(_) => "operator",
         Origin::Bounds => "bounds",
+        Origin::Sweep => "sweep",
         Origin::Operation(_) => "operation",
     }
 }

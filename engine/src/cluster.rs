@@ -16,6 +16,7 @@ use crate::window::{NodeSlot, Windows};
 mod inventory;
 mod member;
 mod observe;
+mod widows;
 
 pub use inventory::Inventory;
 pub use member::{Lease, Member, Node, Server};
@@ -43,6 +44,10 @@ pub struct Cluster {
     twins: BTreeMap<VmId, (NodeSlot, Server)>,
     /// VMs that the journal knows as ours, until the first listing that is believed.
     expected: BTreeSet<VmId>,
+    /// Nodes without their VM, and how many believed listings in a row lacked it.
+    widows: BTreeMap<NodeSlot, u32>,
+    /// Those of them that are in no pool any more, and the pool each was in.
+    aside: BTreeMap<NodeSlot, PoolSlot>,
     unschedulable: Vec<PodView>,
     requests: BTreeMap<NodeName, Requests>,
     pods_seen: bool,
@@ -104,6 +109,8 @@ impl Cluster {
             vms: BTreeMap::new(),
             twins: BTreeMap::new(),
             expected: BTreeSet::new(),
+            widows: BTreeMap::new(),
+            aside: BTreeMap::new(),
             unschedulable: Vec::new(),
             requests: BTreeMap::new(),
             pods_seen: false,
@@ -134,6 +141,12 @@ impl Cluster {
         let shown = self.member(*self.vms.get(vm)?)?.server.as_ref();
         let twin = || self.twins.get(vm).map(|(_, server)| server);
         shown.filter(|shown| shown.id == *vm).or_else(twin)
+    }
+
+    /// Every VM, and the slot of its name.
+    pub fn all_servers(&self) -> impl Iterator<Item = (NodeSlot, &Server)> {
+        let known = self.vms.iter();
+        known.filter_map(|(id, slot)| Some((*slot, self.server(id)?)))
     }
 
     /// VMs of the pool beyond one for each name: the twins that a creation of unknown outcome

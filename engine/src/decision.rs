@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{NodeName, OperationId, PoolName, RuleId};
+use crate::names::{NodeName, OperationId, PoolName, RuleId, VmId};
 use crate::time::Timestamp;
 
 /// What a rule or an operator asks for.
@@ -30,6 +30,8 @@ pub enum Origin {
     Operator(String),
     /// The planner itself: below the minimum, above the maximum, a duplicate to remove.
     Bounds,
+    /// The sweep, which finds what nobody claims.
+    Sweep,
     /// An operation under way, whose next step is held back.
     Operation(OperationId),
 }
@@ -55,6 +57,13 @@ pub enum Ask {
         ladder: Vec<Rung>,
         /// The witness that the rule itself is.
         witness: Witness,
+    },
+    /// That what nobody claims be taken away.
+    Sweep {
+        /// The name that it has.
+        node: NodeName,
+        /// The VM; without one, the Node whose VM is gone.
+        vm: Option<VmId>,
     },
 }
 
@@ -316,6 +325,7 @@ impl fmt::Display for Origin {
             Self::Rule(rule) => write!(f, "{rule}"),
             Self::Operator(who) => write!(f, "operator {who}"),
             Self::Bounds => f.write_str("bounds"),
+            Self::Sweep => f.write_str("sweep"),
             Self::Operation(id) => write!(f, "operation {id}"),
         }
     }

@@ -21,6 +21,7 @@ use crate::policy::{PolicyError, PolicySet};
 use crate::rules::{Deadline, Rules, Watch};
 use crate::settings::{PoolSettings, Settings};
 use crate::signals::{Calm, InFlight, Sight};
+use crate::sweep::Sweep;
 use crate::time::{Monotonic, Now};
 use crate::window::{NodeSlot, SnapshotError, Windows};
 
@@ -150,6 +151,7 @@ pub struct Engine {
     pub(crate) counters: Counters,
     pub(crate) answered: VecDeque<(String, Answer)>,
     pub(crate) owed: Option<(String, Proposal)>,
+    pub(crate) sweep: Sweep,
     pub(crate) quiet: std::collections::BTreeMap<PoolName, Monotonic>,
     kept: std::collections::BTreeMap<NodeName, NodeSlot>,
     /// By pool slot.
@@ -217,6 +219,7 @@ impl Engine {
             counters: Counters::default(),
             answered: VecDeque::new(),
             owed: None,
+            sweep: Sweep::default(),
             quiet: std::collections::BTreeMap::new(),
             kept: std::collections::BTreeMap::new(),
             pools: by_slot,
@@ -381,6 +384,7 @@ impl Engine {
             self.rules.look_at_pool(sight, PoolSlot(slot), &self.watch);
         }
         self.decide(now);
+        self.sweep(now);
         self.drive(now);
     }
 

@@ -519,6 +519,11 @@ pub enum Wish {
         /// False takes the protection off.
         on: bool,
     },
+    /// Take VMs with our marks that the journal does not know under management.
+    Adopt {
+        /// One node, or all of a pool.
+        target: Target,
+    },
     /// Leave a node or a pool alone for a while.
     Maintenance {
         /// Node or pool.

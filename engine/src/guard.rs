@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::cluster::{Member, PoolSlot};
+use crate::cluster::{Member, PoolSlot, Server};
 use crate::decision::{Evidence, Reason, Rung, Witness};
 use crate::event::{SourceName, Target};
 use crate::journal::State;
@@ -37,6 +37,13 @@ pub(crate) enum Effort<'a> {
     Remove {
         member: &'a Member,
         evidence: &'a Evidence,
+    },
+    /// What nobody claims is taken away.
+    Sweep {
+        node: &'a NodeName,
+        /// The VM; without one, the Node whose VM is gone.
+        vm: Option<&'a Server>,
+        control_plane: bool,
     },
     /// A rung of the ladder.
     Heal {
@@ -81,6 +88,23 @@ impl<'a> Guard<'a> {
                 self.last_of_zone(pool, member)?;
                 self.budget(pool, name)?;
                 self.velocity(name)
+            }
+            Effort::Sweep {
+                node,
+                vm,
+                control_plane,
+            } => {
+                self.no_word_against(node, control_plane)?;
+                if vm.is_some_and(|server| server.protected) {
+                    return refuse(Reason::Protected, format!("the VM of {node} is protected"));
+                }
+                self.sight_of(settings)?;
+                self.one_sweep(name)?;
+                if vm.is_some() {
+                    self.storm(pool, name, settings, None)?;
+                    self.velocity(name)?;
+                }
+                Ok(())
             }
             Effort::Heal {
                 slot,
@@ -185,22 +209,8 @@ impl<'a> Guard<'a> {
 
     fn untouchable(&self, pool: &PoolName, member: &Member) -> Result<(), Refused> {
         let name = &member.name;
-        if member.node.as_ref().is_some_and(|node| node.control_plane) {
-            return refuse(
-                Reason::ControlPlane,
-                format!("{name} is of the control plane"),
-            );
-        }
-        if self.is_protected(name) {
-            return refuse(Reason::Protected, format!("{name} is protected"));
-        }
-        self.out_of_maintenance(Target::Node(name.clone()), name.as_str())?;
-        if let Some(operation) = self.operation_of(name) {
-            return refuse(
-                Reason::InFlight,
-                format!("{operation} is under way for {name}"),
-            );
-        }
+        let control_plane = member.node.as_ref().is_some_and(|node| node.control_plane);
+        self.no_word_against(name, control_plane)?;
         let Some(server) = &member.server else {
             return refuse(
                 Reason::NotOwned,
@@ -211,12 +221,34 @@ impl<'a> Guard<'a> {
             return refuse(
                 Reason::NotOwned,
                 format!(
-                    "the VM {} of {name} in {pool} was not made by us",
+                    "the journal does not know the VM {} of {name} in {pool} as ours: \
+                     `rhizome adopt` takes one with our marks under management",
                     server.id
                 ),
             );
         }
         Ok(())
+    }
+
+    /// Nothing forbids touching the node of this name, and nothing is done to it already.
+    fn no_word_against(&self, name: &NodeName, control_plane: bool) -> Result<(), Refused> {
+        if control_plane {
+            return refuse(
+                Reason::ControlPlane,
+                format!("{name} is of the control plane"),
+            );
+        }
+        if self.is_protected(name) {
+            return refuse(Reason::Protected, format!("{name} is protected"));
+        }
+        self.out_of_maintenance(Target::Node(name.clone()), name.as_str())?;
+        match self.operation_of(name) {
+            None => Ok(()),
+            Some(operation) => refuse(
+                Reason::InFlight,
+                format!("{operation} is under way for {name}"),
+            ),
+        }
     }
 
     /// Whether an operator, a mark on the VM or one on the node forbids touching it.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, ActionKey, ActionResult};
 use crate::decision::{Decision, Origin, Refusal, Rung};
 use crate::event::{Target, Wish};
-use crate::names::{NodeName, OperationId, PoolName, RuleId};
+use crate::names::{NodeName, OperationId, PoolName, RuleId, VmId};
 use crate::remediation::Operation;
 use crate::settings::PoolSettings;
 use crate::time::Now;
@@ -109,6 +109,21 @@ pub enum Record {
         why: String,
         /// What.
         wish: Wish,
+    },
+    /// A VM with our marks was taken under management on an operator's word.
+    Adopted {
+        /// The VM.
+        vm: VmId,
+        /// The name that it has.
+        node: NodeName,
+        /// The pool in its marks.
+        pool: PoolName,
+        /// The operation in its marks, of whatever journal.
+        operation: Option<OperationId>,
+        /// Who said so.
+        who: String,
+        /// When.
+        at: Now,
     },
     /// A brake of the guard closed or opened.
     Brake {

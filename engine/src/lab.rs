@@ -45,6 +45,12 @@ pub(crate) struct LabNode {
     pub(crate) status: ServerStatus,
     pub(crate) ours: bool,
     pub(crate) listed: bool,
+    /// The operation in its mark.
+    pub(crate) made_by: Option<OperationId>,
+    /// Whether the cluster has a node of it.
+    pub(crate) node: bool,
+    /// How old it was at the first second.
+    pub(crate) age: Duration,
     pub(crate) control_plane: bool,
     pub(crate) marked_protected: bool,
     pub(crate) zone: Option<String>,
@@ -150,6 +156,9 @@ impl Lab {
                 status: ServerStatus::Active,
                 ours: true,
                 listed: true,
+                made_by: None,
+                node: true,
+                age: Duration::from_secs(86_400),
                 control_plane: false,
                 marked_protected: false,
                 zone: None,
@@ -208,6 +217,12 @@ impl Lab {
             second: 0,
             wishes: 0,
         }
+    }
+
+    /// Started again on an empty journal.
+    pub(crate) fn lose_the_journal(&mut self) {
+        self.journal.clear();
+        self.restart();
     }
 
     /// The same, with the pool taken out of the configuration.
@@ -301,7 +316,8 @@ impl Lab {
         }
         let shown = self.nodes.iter().filter(|node| node.listed);
         let servers = shown.map(server).collect();
-        let nodes = self.nodes.iter().map(|node| node_view(node, wall));
+        let nodes = self.nodes.iter().filter(|node| node.node);
+        let nodes = nodes.map(|node| node_view(node, wall));
         let nodes = nodes.collect();
         self.step(Input::Observation(Observation::Servers {
             at: wall,
@@ -431,6 +447,9 @@ fn server(node: &LabNode) -> ServerView {
             metadata.insert(key.to_owned(), value.to_owned());
         }
     }
+    if let Some(operation) = node.made_by {
+        metadata.insert(mark::OPERATION.to_owned(), operation.to_string());
+    }
     if node.marked_protected {
         metadata.insert(mark::DO_NOT_TOUCH.to_owned(), String::new());
     }
@@ -439,7 +458,7 @@ fn server(node: &LabNode) -> ServerView {
         name: node.name.clone(),
         status: node.status.clone(),
         task_state: None,
-        created: BEGIN.wall.minus(Duration::from_secs(86_400)),
+        created: BEGIN.wall.minus(node.age),
         metadata,
         addresses: vec!["10.0.0.1".to_owned()],
         fault: None,

@@ -39,6 +39,7 @@ mod signals;
 pub mod snippet;
 pub mod status;
 mod story;
+pub mod sweep;
 pub mod time;
 pub mod window;
 

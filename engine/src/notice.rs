@@ -39,8 +39,12 @@ pub enum NoticeKind {
     LadderExhausted,
     /// The journal cannot be written.
     Journal,
-    /// An operation failed or was given up.
+    /// An operation failed, was given up, or cannot get on.
     Operation,
+    /// VMs carry our marks and the journal does not know them: they wait for an operator's word.
+    NotAdopted,
+    /// The cloud does not show a VM whose node lives: one of the two is wrong.
+    VmMissing,
 }
 
 impl NoticeKind {
@@ -55,6 +59,8 @@ impl NoticeKind {
             Self::LadderExhausted => "ladder_exhausted",
             Self::Journal => "journal",
             Self::Operation => "operation",
+            Self::NotAdopted => "not_adopted",
+            Self::VmMissing => "vm_missing",
         }
     }
 

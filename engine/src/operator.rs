@@ -31,7 +31,10 @@ impl Engine {
         // What has to be decided on is taken in once it is decided: were its key journaled first
         // and the program killed in between, whoever sends it again would be told that it was
         // granted, and nothing would come of it.
-        let decided = matches!(request.wish, Wish::Scale { .. } | Wish::Replace { .. });
+        let decided = matches!(
+            request.wish,
+            Wish::Scale { .. } | Wish::Replace { .. } | Wish::Adopt { .. }
+        );
         if !decided {
             self.take_in(now, &request);
         }
@@ -55,6 +58,11 @@ impl Engine {
             Wish::Cancel { operation } => {
                 let answer = self.cancel(now, *operation, &request.who);
                 self.answer(&request.key, answer);
+            }
+            Wish::Adopt { target } => {
+                let answer = self.adopt(now, target, &request.who);
+                self.answer(&request.key, answer);
+                self.take_in(now, &request);
             }
             Wish::Pause { pool } => self.done(&request.key, format!("paused {}", scope(pool))),
             Wish::Resume { pool } => self.done(&request.key, format!("resumed {}", scope(pool))),
@@ -159,14 +167,10 @@ impl Engine {
             Wish::Pause { pool } | Wish::Resume { pool } => pool.as_ref().and_then(no_pool),
             Wish::Scale { pool, .. } => no_pool(pool),
             Wish::Replace { node } | Wish::Protect { node, on: true } => no_node(node),
-            Wish::Maintenance {
-                target: Target::Pool(pool),
-                ..
-            } => no_pool(pool),
-            Wish::Maintenance {
-                target: Target::Node(node),
-                ..
-            } => no_node(node),
+            Wish::Adopt { target } | Wish::Maintenance { target, .. } => match target {
+                Target::Pool(pool) => no_pool(pool),
+                Target::Node(node) => no_node(node),
+            },
             // Taking a protection off must work for a node that is gone.
             Wish::Protect { on: false, .. } | Wish::Cancel { .. } => None,
         }

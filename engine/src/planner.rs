@@ -41,6 +41,8 @@ impl Engine {
         let mut resizes: BTreeMap<PoolSlot, Vec<Resize>> = BTreeMap::new();
         for proposal in self.rules.standing(now.mono) {
             match &proposal.ask {
+                // The sweep begins what it asks for by itself.
+                Ask::Sweep { .. } => {}
                 Ask::Heal { node, .. } => {
                     let node = node.clone();
                     self.plan_heal(now, &node, proposal);

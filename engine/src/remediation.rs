@@ -112,6 +112,18 @@ pub enum OperationKind {
     Remove,
     /// A rung of the ladder.
     Heal(Rung),
+    /// What nobody claims is taken away.
+    Sweep(Swept),
+}
+
+/// What a sweep takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Swept {
+    /// A VM of ours that no record of the journal claims and that serves nobody.
+    Vm,
+    /// The Node of a VM that is gone.
+    Node,
 }
 
 /// What is to be done, with all that is known of the machines when it is decided.
@@ -147,6 +159,13 @@ pub enum Order {
         node: NodeName,
         /// Whether the old one no longer serves and is stopped first.
         fenced_first: bool,
+    },
+    /// What nobody claims is taken away.
+    Sweep {
+        /// It.
+        old: Machine,
+        /// What of it.
+        swept: Swept,
     },
 }
 
@@ -317,6 +336,7 @@ impl Operation {
         let (kind, old, new) = match order {
             Order::Add { node } => (OperationKind::Add, None, Some(Machine::named(node, id))),
             Order::Remove { old } => (OperationKind::Remove, Some(old), None),
+            Order::Sweep { old, swept } => (OperationKind::Sweep(swept), Some(old), None),
             Order::Reboot { old, .. } => (OperationKind::Heal(Rung::Reboot), Some(old), None),
             Order::Rebuild { old } => {
                 let new = Machine {

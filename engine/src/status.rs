@@ -12,6 +12,7 @@ use crate::names::{NodeName, OperationId, PoolName, RuleId, VmId};
 use crate::policy::Verdict;
 use crate::remediation::OperationKind;
 use crate::signals::{NodeReader, PoolReader, status_word};
+use crate::sweep::Unclaimed;
 use crate::time::{Now, Timestamp};
 use crate::window::NodeSlot;
 
@@ -41,6 +42,9 @@ pub struct Status {
     pub brakes: Vec<BrakeStatus>,
     /// Operations under way.
     pub operations: Vec<OperationStatus>,
+    /// What nobody claims: VMs that are not adopted, what is left over.
+    #[serde(default)]
+    pub unclaimed: Vec<Unclaimed>,
     /// The last decisions, newest first.
     pub decisions: Vec<Decision>,
     /// The last refusals, newest first.
@@ -91,6 +95,9 @@ pub struct NodeStatus {
     pub heard: Option<Timestamp>,
     /// Whether it was made by us and may be touched.
     pub owned: bool,
+    /// Whether its VM carries our marks: one that is not owned waits to be adopted.
+    #[serde(default)]
+    pub marked: bool,
     /// Whether it is protected.
     pub protected: bool,
 }
@@ -187,6 +194,7 @@ impl Engine {
             sources: self.world.brakes.heard(now, &self.world.settings),
             brakes: self.brake_statuses(),
             operations: self.operation_statuses(now),
+            unclaimed: self.unclaimed(now),
             decisions: decisions.take(RECENT_SHOWN).collect(),
             refusals: refusals.take(RECENT_SHOWN).collect(),
             unknown_records,
@@ -310,6 +318,7 @@ impl Engine {
             ready: member.node.as_ref().map(|node| node.ready),
             cordoned: member.node.as_ref().is_some_and(|node| node.cordoned),
             heard: self.world.windows.last_heard(slot),
+            marked: server.is_some_and(|server| server.marked),
             owned: server
                 .is_some_and(|server| server.marked && self.state.owned.contains_key(&server.id)),
             protected: self.state.protected.contains(&member.name)

@@ -21,6 +21,8 @@ pub(crate) fn asked(ask: &Ask) -> String {
             let rungs: Vec<_> = ladder.iter().map(|rung| rung.as_str()).collect();
             format!("heal {node} ({})", rungs.join(", "))
         }
+        Ask::Sweep { node, vm: Some(vm) } => format!("sweep VM {vm} of {node}"),
+        Ask::Sweep { node, vm: None } => format!("sweep node {node}"),
     }
 }
 

@@ -132,6 +132,7 @@ fn about(record: &Record, target: &Target, operations: &mut BTreeSet<OperationId
         | Record::Cooldown { pool, .. }
         | Record::Circuit { pool, .. } => is(Some(pool), None),
         Record::Rung { node, .. } => is(None, Some(node)),
+        Record::Adopted { pool, node, .. } => is(Some(pool), Some(node)),
         Record::Wish { wish, .. } => match wish {
             Wish::Pause { pool } | Wish::Resume { pool } => {
                 pool.is_none() || is(pool.as_ref(), None)
@@ -139,7 +140,7 @@ fn about(record: &Record, target: &Target, operations: &mut BTreeSet<OperationId
             Wish::Scale { pool, .. } => is(Some(pool), None),
             Wish::Replace { node } | Wish::Protect { node, .. } => is(None, Some(node)),
             Wish::Cancel { operation } => operations.contains(operation),
-            Wish::Maintenance { target: one, .. } => one == target,
+            Wish::Adopt { target: one } | Wish::Maintenance { target: one, .. } => one == target,
         },
         // What stops everything stops this one.
         Record::Brake { brake, .. } => match brake {
@@ -182,6 +183,7 @@ pub(crate) fn at(record: &Record) -> Option<Timestamp> {
         | Record::Wish { at, .. }
         | Record::Brake { at, .. }
         | Record::Circuit { at, .. }
+        | Record::Adopted { at, .. }
         | Record::Pool { at, .. }
         | Record::Policies { at, .. } => Some(at.wall),
         Record::Snapshot { .. } => None,

@@ -170,6 +170,11 @@ fn wish(verb: &str, order: &Order) -> Result<Wish, String> {
     };
     let pool = || need(&order.pool, "pool").map(PoolName::new);
     let node = || need(&order.node, "node").map(NodeName::new);
+    let target = || match (&order.node, &order.pool) {
+        (Some(node), None) => Ok(Target::Node(NodeName::new(node))),
+        (None, Some(pool)) => Ok(Target::Pool(PoolName::new(pool))),
+        _ => Err(format!("`{verb}` needs one `node` or one `pool`")),
+    };
     let wish = match verb {
         "pause" => Wish::Pause {
             pool: order.pool.as_ref().map(PoolName::new),
@@ -191,12 +196,9 @@ fn wish(verb: &str, order: &Order) -> Result<Wish, String> {
             node: node()?,
             on: !order.off.unwrap_or(false),
         },
+        "adopt" => Wish::Adopt { target: target()? },
         "maintenance" => {
-            let target = match (&order.node, &order.pool) {
-                (Some(node), None) => Target::Node(NodeName::new(node)),
-                (None, Some(pool)) => Target::Pool(PoolName::new(pool)),
-                _ => return Err("`maintenance` needs one `node` or one `pool`".to_owned()),
-            };
+            let target = target()?;
             let length =
                 parse_duration(&need(&order.length, "for")?).map_err(|error| error.to_string())?;
             if length > MAX_MAINTENANCE {
@@ -206,7 +208,7 @@ fn wish(verb: &str, order: &Order) -> Result<Wish, String> {
         }
         _ => {
             return Err(format!(
-                "`{verb}` is no order: there are `pause`, `resume`, `scale`, `replace`, `cancel`, `protect` and `maintenance`"
+                "`{verb}` is no order: there are `pause`, `resume`, `scale`, `replace`, `cancel`, `protect`, `adopt` and `maintenance`"
             ));
         }
     };

@@ -43,6 +43,7 @@ fn status_of(journal_well: bool) -> Status {
         refusals: Vec::new(),
         unknown_records: 0,
         unknown_names: Vec::new(),
+        unclaimed: Vec::new(),
     }
 }
 

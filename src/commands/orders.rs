@@ -1,4 +1,4 @@
-//! Orders to a running engine: pause, resume, scale, replace, cancel, protect, maintenance.
+//! Orders to a running engine: pause, resume, scale, replace, cancel, protect, adopt, maintenance.
 
 use clap::Args;
 
@@ -66,6 +66,18 @@ pub struct ProtectArgs {
     /// Take the protection off.
     #[arg(long)]
     off: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// `adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    /// The node, or with `--pool` the pool.
+    name: String,
+    /// It is a pool.
+    #[arg(long)]
+    pool: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -165,6 +177,22 @@ impl ProtectArgs {
             ..Order::default()
         };
         self.common.order("protect", order)
+    }
+}
+
+impl AdoptArgs {
+    pub(super) fn order(self) -> Given {
+        let (node, pool) = if self.pool {
+            (None, Some(self.name))
+        } else {
+            (Some(self.name), None)
+        };
+        let order = Order {
+            node,
+            pool,
+            ..Order::default()
+        };
+        self.common.order("adopt", order)
     }
 }
 

@@ -103,6 +103,7 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
     nodes(&mut out, report, style);
     sources(&mut out, report, style);
     operations(&mut out, report, style);
+    unclaimed(&mut out, report, style);
     if engine.unknown_records > 0 {
         let names = engine.unknown_names.join(", ");
         line(
@@ -193,7 +194,8 @@ fn notes(node: &NodeStatus) -> String {
     let notes = [
         (node.cordoned, "cordoned"),
         (node.protected, "protected"),
-        (!node.owned, "not ours"),
+        (!node.owned && node.marked, "not adopted"),
+        (!node.owned && !node.marked, "not ours"),
     ];
     let notes: Vec<_> = notes
         .iter()
@@ -249,6 +251,22 @@ fn operations(out: &mut String, report: &StatusReport, style: Style) {
             operation.step.clone(),
             show_duration(at.since(operation.began)),
             plain(&operation.waits),
+        ]);
+    }
+    if rows.len() > 1 {
+        table(out, &rows, style);
+    }
+}
+
+fn unclaimed(out: &mut String, report: &StatusReport, style: Style) {
+    let mut rows = vec![["UNCLAIMED", "POOL", "VM", ""].map(str::to_owned).to_vec()];
+    for one in &report.engine.unclaimed {
+        let vm = one.vm.as_ref();
+        rows.push(vec![
+            one.node.to_string(),
+            one.pool.to_string(),
+            vm.map_or_else(|| "-".to_owned(), ToString::to_string),
+            one.what.clone(),
         ]);
     }
     if rows.len() > 1 {

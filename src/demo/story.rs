@@ -242,15 +242,16 @@ impl Story {
             OperationKind::Add => "added",
             OperationKind::Remove => "removed",
             OperationKind::Heal(_) => "healed",
+            OperationKind::Sweep(_) => "swept",
         };
         match ending {
             Ending::Done => {
-                let count = match operation.kind {
-                    OperationKind::Add => &mut self.added,
-                    OperationKind::Remove => &mut self.removed,
-                    OperationKind::Heal(_) => &mut self.replaced,
-                };
-                *count += 1;
+                match operation.kind {
+                    OperationKind::Add => self.added += 1,
+                    OperationKind::Remove => self.removed += 1,
+                    OperationKind::Heal(_) => self.replaced += 1,
+                    OperationKind::Sweep(_) => {}
+                }
                 Some(format!("{verb:<8} {node}"))
             }
             Ending::Failed(why) | Ending::Cancelled(why) => Some(format!("given up {node}: {why}")),

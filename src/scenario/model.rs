@@ -49,6 +49,8 @@ pub(super) struct Machine {
     agent: bool,
     /// Whether no reboot brings it back.
     broken: bool,
+    /// Whether the cloud does not show it although it is there.
+    hidden: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -119,6 +121,7 @@ pub(super) struct Model {
     pub(super) unschedulable: u32,
     pub(super) builds_fail: bool,
     pub(super) empty_list: bool,
+    pub(super) partial_list: bool,
     dirty: bool,
 }
 
@@ -133,6 +136,7 @@ impl Model {
             unschedulable: 0,
             builds_fail: false,
             empty_list: false,
+            partial_list: false,
             dirty: true,
         }
     }
@@ -145,20 +149,23 @@ impl Model {
         name: &NodeName,
         operation: OperationId,
     ) -> VmId {
-        let marks = [
-            (mark::OWNER, mark::OWNER_VALUE.to_owned()),
-            (mark::CLUSTER, self.cluster.clone()),
-            (mark::POOL, pool.to_string()),
-            (mark::OPERATION, operation.to_string()),
-        ];
-        let metadata = marks
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect();
+        let metadata = self.marks(pool, operation);
         let created = now.minus(Duration::from_secs(86_400));
         let id = self.make(created, name.clone(), metadata, ServerStatus::Active);
         self.join(&id, now);
         id
+    }
+
+    /// A VM that is there, off and in no cluster, and was made by `operation` just now.
+    pub(super) fn left_over(
+        &mut self,
+        now: Timestamp,
+        pool: &PoolName,
+        name: &NodeName,
+        operation: OperationId,
+    ) {
+        let metadata = self.marks(pool, operation);
+        self.make(now, name.clone(), metadata, ServerStatus::Shutoff);
     }
 
     pub(super) fn machine_mut(&mut self, name: &NodeName) -> Option<&mut Machine> {
@@ -268,7 +275,7 @@ impl Model {
         } else {
             self.machines
                 .iter()
-                .filter(|machine| machine.there)
+                .filter(|machine| machine.there && !machine.hidden)
                 .map(Machine::server)
                 .collect()
         };
@@ -282,7 +289,7 @@ impl Model {
         vec![
             Observation::Servers {
                 at: now,
-                complete: true,
+                complete: !self.partial_list,
                 servers,
             },
             Observation::Nodes {
@@ -361,6 +368,17 @@ impl Model {
         }
     }
 
+    fn marks(&self, pool: &PoolName, operation: OperationId) -> BTreeMap<String, String> {
+        let marks = [
+            (mark::OWNER, mark::OWNER_VALUE.to_owned()),
+            (mark::CLUSTER, self.cluster.clone()),
+            (mark::POOL, pool.to_string()),
+            (mark::OPERATION, operation.to_string()),
+        ];
+        let owned = marks.into_iter();
+        owned.map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
     fn find(&self, operation: OperationId) -> Done {
         let text = operation.to_string();
         let servers = self
@@ -395,6 +413,7 @@ impl Model {
             alive: false,
             agent: true,
             broken: false,
+            hidden: false,
         });
         self.dirty = true;
         id
@@ -516,6 +535,19 @@ impl Machine {
     pub(super) fn stop(&mut self) {
         self.alive = false;
         self.status = ServerStatus::Shutoff;
+    }
+
+    pub(super) fn delete(&mut self) {
+        self.there = false;
+        self.alive = false;
+    }
+
+    pub(super) fn hide(&mut self) {
+        self.hidden = true;
+    }
+
+    pub(super) fn show(&mut self) {
+        self.hidden = false;
     }
 
     fn pool(&self) -> PoolName {

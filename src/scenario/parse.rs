@@ -77,6 +77,16 @@ pub enum Happening {
     BuildsFail(bool),
     /// A list of VMs comes back with none in it, until it is said otherwise.
     EmptyList(bool),
+    /// Someone deletes the VM by hand; its Node stays.
+    Delete(NodeName),
+    /// The cloud no longer shows a VM that lives, or shows it again.
+    Hide(NodeName, bool),
+    /// A VM of an earlier operation that no record claims, off and with no node.
+    Leftover(PoolName, NodeName),
+    /// Lists of VMs say themselves that they are not whole, until it is said otherwise.
+    PartialList(bool),
+    /// The program is killed, and started again with an empty journal.
+    LoseJournal,
     /// The program is killed and started again.
     Restart,
     /// The same, with a pool taken out of the configuration.
@@ -253,6 +263,12 @@ fn read_happening(text: &str) -> Result<Happening, String> {
         ["agent-dies", name] => Ok(Happening::AgentDies(node(name))),
         ["back", name] => Ok(Happening::Back(node(name))),
         ["stop", name] => Ok(Happening::Stop(node(name))),
+        ["delete", name] => Ok(Happening::Delete(node(name))),
+        ["hide", name] => Ok(Happening::Hide(node(name), true)),
+        ["show", name] => Ok(Happening::Hide(node(name), false)),
+        ["leftover", pool, name] => Ok(Happening::Leftover(PoolName::new(*pool), node(name))),
+        ["partial-list", switch] => Ok(Happening::PartialList(on(switch)?)),
+        ["lose-journal"] => Ok(Happening::LoseJournal),
         ["restart"] => Ok(Happening::Restart),
         ["restart", "without", pool] => Ok(Happening::RestartWithout(PoolName::new(*pool))),
         ["builds-fail", switch] => Ok(Happening::BuildsFail(on(switch)?)),
@@ -310,6 +326,12 @@ fn read_wish(words: &[&str]) -> Result<Wish, String> {
             operation: operation
                 .parse()
                 .map_err(|error: OperationIdError| error.to_string())?,
+        }),
+        ["adopt", "node", name] => Ok(Wish::Adopt {
+            target: Target::Node(NodeName::new(name)),
+        }),
+        ["adopt", "pool", name] => Ok(Wish::Adopt {
+            target: Target::Pool(PoolName::new(name)),
         }),
         ["maintenance", "node", name, length] => Ok(Wish::Maintenance {
             target: Target::Node(NodeName::new(name)),

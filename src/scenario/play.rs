@@ -54,6 +54,8 @@ pub fn play(scenario: &Scenario, policies: &[SourceFile]) -> Result<Vec<String>,
 pub struct Rehearsal<'a> {
     scenario: &'a Scenario,
     pools: Pools,
+    /// The journal's own number: another one when it was lost.
+    number: u32,
     policies: Arc<PolicySet>,
     engine: Engine,
     model: Model,
@@ -138,7 +140,7 @@ impl<'a> Rehearsal<'a> {
         self.cut = None;
         self.journal = records;
         let now = at(self.next);
-        self.engine = engine(&self.pools, &self.policies, &self.journal, now);
+        self.engine = engine(&self.pools, &self.policies, &self.journal, self.number, now);
         self.report(now);
         // Whoever was told nothing asks again.
         for request in std::mem::take(&mut self.unanswered) {
@@ -203,7 +205,7 @@ impl<'a> Rehearsal<'a> {
         let journal = vec![Record::Snapshot {
             state: Box::new(state),
         }];
-        let engine = engine(&scenario.pools, &policies, &journal, at(0));
+        let engine = engine(&scenario.pools, &policies, &journal, 1, at(0));
         let longest = scenario.series.iter().map(|series| series.values.len());
         let longest = u32::try_from(longest.max().unwrap_or_default()).unwrap_or(u32::MAX);
         let last = scenario.events.last().map_or(Duration::ZERO, |(at, _)| *at);
@@ -217,6 +219,7 @@ impl<'a> Rehearsal<'a> {
             .map(|source| (source, true))
             .into(),
             pools: scenario.pools.clone(),
+            number: 1,
             scenario,
             policies,
             engine,
@@ -358,6 +361,30 @@ impl<'a> Rehearsal<'a> {
                     self.unanswered.push(request);
                 }
             }
+            Happening::Delete(name) => self.machine(now, name, super::model::Machine::delete),
+            Happening::Hide(name, hidden) => self.machine(
+                now,
+                name,
+                if *hidden {
+                    super::model::Machine::hide
+                } else {
+                    super::model::Machine::show
+                },
+            ),
+            Happening::Leftover(pool, name) => {
+                // Of the first operation, so of one that is over.
+                let operation = OperationId {
+                    journal: self.number,
+                    number: 1,
+                };
+                self.model.left_over(now.wall, pool, name, operation);
+            }
+            Happening::PartialList(partial) => self.model.partial_list = *partial,
+            Happening::LoseJournal => {
+                self.journal.clear();
+                self.number += 1;
+                self.restart(now);
+            }
             Happening::Restart => self.restart(now),
             Happening::RestartWithout(pool) => {
                 self.pools.remove(pool);
@@ -367,7 +394,7 @@ impl<'a> Rehearsal<'a> {
     }
 
     fn restart(&mut self, now: Now) {
-        self.engine = engine(&self.pools, &self.policies, &self.journal, now);
+        self.engine = engine(&self.pools, &self.policies, &self.journal, self.number, now);
         self.report(now);
         self.step(now, Input::Tick);
     }
@@ -435,7 +462,13 @@ impl<'a> Rehearsal<'a> {
     }
 }
 
-fn engine(pools: &Pools, policies: &Arc<PolicySet>, journal: &[Record], now: Now) -> Engine {
+fn engine(
+    pools: &Pools,
+    policies: &Arc<PolicySet>,
+    journal: &[Record],
+    number: u32,
+    now: Now,
+) -> Engine {
     let settings = Settings {
         cluster: CLUSTER.to_owned(),
         pools: pools.clone(),
@@ -447,7 +480,7 @@ fn engine(pools: &Pools, policies: &Arc<PolicySet>, journal: &[Record], now: Now
         settings,
         Arc::clone(policies),
         journal.iter().cloned(),
-        1,
+        number,
         "scenario",
         now,
     )
@@ -480,6 +513,7 @@ fn line_of(record: &Record) -> Option<String> {
                 OperationKind::Add => "add",
                 OperationKind::Remove => "remove",
                 OperationKind::Heal(rung) => rung.as_str(),
+                OperationKind::Sweep(_) => "sweep",
             };
             let ending = match ending {
                 Ending::Done => "done".to_owned(),

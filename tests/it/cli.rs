@@ -13,6 +13,7 @@ use rhizome_engine::remediation::OperationKind;
 use rhizome_engine::status::{
     BrakeStatus, NodeStatus, OperationStatus, PoolStatus, RuleStatus, Status, Why,
 };
+use rhizome_engine::sweep::Unclaimed;
 use rhizome_engine::time::{Now, Timestamp};
 
 fn rhizome(arguments: &[&str]) -> Output {
@@ -181,6 +182,7 @@ fn node(name: &str, ready: Ready, heard: Option<i64>) -> NodeStatus {
         ready: Some(ready),
         cordoned: false,
         heard: heard.map(Timestamp),
+        marked: true,
         owned: true,
         protected: name == "workers-1",
     }
@@ -234,6 +236,12 @@ fn report() -> StatusReport {
                 began: Timestamp(at - 90_500),
                 step_began: Timestamp(at - 30_000),
                 waits: "the VM to become ACTIVE".to_owned(),
+            }],
+            unclaimed: vec![Unclaimed {
+                node: NodeName::new("workers-7"),
+                pool: PoolName::new("workers"),
+                vm: Some(VmId::new("vm-7")),
+                what: "not adopted: no operation of this journal made it".to_owned(),
             }],
             decisions: vec![Decision {
                 at: Timestamp(at - 90_500),

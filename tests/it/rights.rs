@@ -4,7 +4,7 @@
 use crate::harness::{Setup, Site, token};
 
 /// An endpoint, and the one who may use it. An operator may also read.
-const ENDPOINTS: [(&str, &str, &str); 13] = [
+const ENDPOINTS: [(&str, &str, &str); 14] = [
     ("GET", "/metrics", "readers"),
     ("GET", "/v1/status", "readers"),
     ("GET", "/v1/why?pool=workers", "readers"),
@@ -18,6 +18,7 @@ const ENDPOINTS: [(&str, &str, &str); 13] = [
     ("POST", "/v1/cancel", "operators"),
     ("POST", "/v1/protect", "operators"),
     ("POST", "/v1/maintenance", "operators"),
+    ("POST", "/v1/adopt", "operators"),
 ];
 
 #[test]

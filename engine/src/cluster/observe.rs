@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::inventory::Listing;
 use super::{Change, Cluster, Lease, Member, Node, PoolSlot, Server, Slots};
 use crate::action::mark;
-use crate::event::{NodeView, Observation, ServerStatus, ServerView};
+use crate::event::{NodeView, Observation, Ready, ServerStatus, ServerView};
 use crate::names::{NodeName, PoolName, VmId};
 use crate::time::Now;
 use crate::window::{NodeSlot, Windows, grow};
@@ -52,8 +52,12 @@ impl Cluster {
                 if let Some(node) = self.at_mut(slot).and_then(|m| m.node.as_mut())
                     && node.lease.is_none_or(|lease| lease.renewed != renewed)
                 {
+                    let lives = node.lease.is_some();
                     node.lease = Some(Lease { renewed, seen: now });
                     slots.changes.push(Change::Seen(slot));
+                    if lives {
+                        self.take_back(slot, slots);
+                    }
                 }
             }
             Observation::Pods {
@@ -106,6 +110,7 @@ impl Cluster {
             for id in gone {
                 self.drop_server(&id, slots);
             }
+            self.count_widows(slots);
         }
     }
 
@@ -176,6 +181,8 @@ impl Cluster {
                 slot
             }
         };
+        self.widows.remove(&slot);
+        self.take_back(slot, slots);
         self.twins.remove(&server.id);
         if let Some(member) = self
             .members
@@ -216,6 +223,9 @@ impl Cluster {
     fn put_node(&mut self, now: Now, view: NodeView, slots: &mut Slots<'_>) {
         let pool = self.marked_pool(&view.labels);
         let slot = self.join(now, view.name.clone(), slots);
+        if view.ready == Ready::True {
+            self.take_back(slot, slots);
+        }
         let mut node = Node::new(&view, now);
         let before = self
             .member(slot)
@@ -240,7 +250,7 @@ impl Cluster {
         }
         // The VM's metadata says which pool, else the Node's label. A node whose VM is gone
         // stays where it was.
-        if !by_vm && pool.is_some() {
+        if !by_vm && pool.is_some() && !self.aside.contains_key(&slot) {
             self.place(slot, pool);
         }
         slots.changes.push(Change::Seen(slot));
@@ -309,13 +319,15 @@ impl Cluster {
             return;
         }
         self.place(slot, None);
+        self.widows.remove(&slot);
+        self.aside.remove(&slot);
         if let Some(member) = self.members.get_mut(slot.0 as usize).and_then(Option::take) {
             self.slots.remove(&member.name);
             slots.take(slot);
         }
     }
 
-    fn place(&mut self, slot: NodeSlot, pool: Option<PoolSlot>) {
+    pub(super) fn place(&mut self, slot: NodeSlot, pool: Option<PoolSlot>) {
         let Some(member) = self.at_mut(slot) else {
             return;
         };

@@ -6,7 +6,7 @@ use crate::decision::{Decision, Proposal, Rung};
 use crate::engine::Engine;
 use crate::journal::Record;
 use crate::names::{NodeName, OperationId, PoolName};
-use crate::remediation::{Blind, Context, Machine, Operation, OperationKind, Order};
+use crate::remediation::{Blind, Context, Machine, Operation, OperationKind, Order, Swept};
 use crate::time::Now;
 
 /// Letters of a node's name after the pool's: 32^8 names, drawn by hash.
@@ -48,6 +48,21 @@ impl Engine {
             what,
             proposal,
         );
+    }
+
+    pub(crate) fn begin_sweep(
+        &mut self,
+        now: Now,
+        pool: &PoolName,
+        old: Machine,
+        swept: Swept,
+        proposal: &Proposal,
+    ) {
+        let id = self.next_id();
+        let name = old.node.clone();
+        let what = crate::story::asked(&proposal.ask);
+        let order = Order::Sweep { old, swept };
+        self.begin(now, id, pool, Some(&name), order, what, proposal);
     }
 
     pub(crate) fn begin_heal(
@@ -106,7 +121,7 @@ impl Engine {
         let operation = Operation::begin(id, pool.clone(), order, &context);
         let rung = match operation.kind {
             OperationKind::Heal(rung) => node.cloned().map(|node| (node, rung)),
-            OperationKind::Add | OperationKind::Remove => None,
+            OperationKind::Add | OperationKind::Remove | OperationKind::Sweep(_) => None,
         };
         // INVARIANT: a crash may fall between any two of these records. A cooldown without its
         // act only waits; an act without its cooldown would come twice. A rung without its

@@ -18,7 +18,8 @@ impl Engine {
         let creates = over.creates_vm();
         let name = over.node().map(ToString::to_string).unwrap_or_default();
         let id = over.id;
-        if over.committed && *ending == Ending::Done {
+        let gone = over.committed || matches!(kind, OperationKind::Sweep(_));
+        if gone && *ending == Ending::Done {
             self.forget(now, &over);
         }
         for machine in over.machines() {

@@ -112,7 +112,11 @@ impl Engine {
     }
 
     pub(super) fn observation(&mut self, now: Now, observation: Observation) {
+        let lists_vms = matches!(observation, Observation::Servers { .. });
         self.see(now, observation);
+        if lists_vms {
+            self.set_aside(now);
+        }
         self.count_in_flight();
         self.drive(now);
     }

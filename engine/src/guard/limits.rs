@@ -7,7 +7,7 @@ use crate::cluster::{Member, PoolSlot};
 use crate::decision::{Reason, Rung};
 use crate::journal::HEAL_MEMORY;
 use crate::names::{PoolName, VmId};
-use crate::remediation::{Operation, OperationKind};
+use crate::remediation::{Operation, OperationKind, Swept};
 use crate::settings::PoolSettings;
 use crate::time::show_duration;
 
@@ -27,7 +27,7 @@ impl Guard<'_> {
             // Half-open: one try, and only one at a time.
             let trying = self
                 .operations(pool)
-                .any(|kind| kind != OperationKind::Remove);
+                .any(|kind| matches!(kind, OperationKind::Add | OperationKind::Heal(_)));
             return if trying {
                 refuse(Reason::CircuitOpen, "one try is under way")
             } else {
@@ -134,7 +134,7 @@ impl Guard<'_> {
     pub(super) fn budget(&self, pool: PoolSlot, name: &PoolName) -> Result<(), Refused> {
         let busy = self
             .operations(name)
-            .filter(|kind| *kind != OperationKind::Add)
+            .filter(|kind| matches!(kind, OperationKind::Remove | OperationKind::Heal(_)))
             .count();
         let size = self.sight.cluster.in_pool(pool).len();
         let most = share_of(size, self.limits().budget_share);
@@ -151,7 +151,9 @@ impl Guard<'_> {
     fn still_to_remove(&self, operation: &Operation) -> usize {
         let removes = matches!(
             operation.kind,
-            OperationKind::Remove | OperationKind::Heal(Rung::Replace)
+            OperationKind::Remove
+                | OperationKind::Heal(Rung::Replace)
+                | OperationKind::Sweep(Swept::Vm)
         );
         let old = operation.old.as_ref().filter(|_| removes);
         let made = |vm: &VmId| self.state.is_removed(vm);
@@ -161,6 +163,19 @@ impl Guard<'_> {
             .count();
         let twins = operation.twins.iter().filter(|twin| !made(&twin.id));
         old + twins.count()
+    }
+
+    /// What nobody claims waits for nobody: one at a time in a pool is enough.
+    pub(super) fn one_sweep(&self, pool: &PoolName) -> Result<(), Refused> {
+        let under_way = self.operations(pool);
+        let sweeps = under_way.filter(|kind| matches!(kind, OperationKind::Sweep(_)));
+        if sweeps.count() == 0 {
+            return Ok(());
+        }
+        refuse(
+            Reason::InFlight,
+            format!("a sweep is under way in {pool}, one at a time is enough"),
+        )
     }
 
     /// I4: removals in any sliding minute and ten minutes, over restarts: each VM counts.

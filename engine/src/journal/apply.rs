@@ -6,8 +6,8 @@ use super::{Brake, HEAL_MEMORY, Record, Removal, State};
 use crate::action::{Action, ActionKind, FailureKind};
 use crate::decision::{Origin, Refusal};
 use crate::event::Wish;
-use crate::names::VmId;
-use crate::remediation::{Ending, Operation, Phase};
+use crate::names::{NodeName, OperationId, VmId};
+use crate::remediation::{Ending, Operation, OperationKind, Phase};
 use crate::time::{Monotonic, Now};
 
 /// Removals are remembered for as long as the longest velocity cap looks back.
@@ -103,6 +103,12 @@ impl State {
                     self.circuits.insert(pool.clone(), (*failures, *at));
                 }
             }
+            Record::Adopted {
+                vm,
+                node,
+                operation,
+                ..
+            } => self.adopt(vm, node, *operation),
             Record::Pool { pool, settings, .. } => {
                 self.pools.insert(pool.clone(), (**settings).clone());
             }
@@ -150,12 +156,7 @@ impl State {
     fn operation(&mut self, operation: &Operation) {
         self.next_operation = self.next_operation.max(operation.id.number + 1);
         for machine in operation.machines() {
-            if !self.named.contains(&machine.node) {
-                self.named.push_back(machine.node.clone());
-            }
-        }
-        while self.named.len() > NAMES_KEPT {
-            self.named.pop_front();
+            self.name(&machine.node);
         }
         // What it made is ours from the moment its id is known, and what it removed is not
         // known any more when it is over.
@@ -173,7 +174,8 @@ impl State {
             return;
         };
         let old = operation.old.as_ref().and_then(|old| old.vm.clone());
-        let gone = match (ending, operation.committed) {
+        let swept = matches!(operation.kind, OperationKind::Sweep(_));
+        let gone = match (ending, operation.committed || swept) {
             (Ending::Done, true) if old != made => old,
             // One that serves already is not undone: it stays, and stays ours.
             (Ending::Failed(_) | Ending::Cancelled(_), _)
@@ -200,6 +202,29 @@ impl State {
     pub(crate) fn is_removed(&self, vm: &VmId) -> bool {
         let of = |removal: &Removal| removal.vm.as_ref() == Some(vm);
         self.removals.iter().any(of)
+    }
+
+    /// Ours from now on, as if this journal had made it.
+    fn adopt(&mut self, vm: &VmId, node: &NodeName, operation: Option<OperationId>) {
+        // One without an operation in its marks gets a number that no operation has.
+        let unmarked = OperationId {
+            journal: self.journal,
+            number: 0,
+        };
+        self.owned.insert(vm.clone(), operation.unwrap_or(unmarked));
+        self.name(node);
+        self.refused
+            .retain(|(_, of, _), _| of.as_ref() != Some(node));
+    }
+
+    /// The name was given once, and never is again.
+    fn name(&mut self, node: &NodeName) {
+        if !self.named.contains(node) {
+            self.named.push_back(node.clone());
+        }
+        while self.named.len() > NAMES_KEPT {
+            self.named.pop_front();
+        }
     }
 
     fn forget_hold(&mut self, operation: &Operation) {
@@ -270,7 +295,10 @@ impl State {
                         .insert(target.clone(), at.wall.plus(*length));
                 }
             }
-            Wish::Scale { .. } | Wish::Replace { .. } | Wish::Cancel { .. } => {}
+            Wish::Scale { .. }
+            | Wish::Replace { .. }
+            | Wish::Cancel { .. }
+            | Wish::Adopt { .. } => {}
         }
     }
 }

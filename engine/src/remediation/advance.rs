@@ -577,7 +577,7 @@ impl Turn<'_> {
             return self.again_without_end(operation, None);
         }
         let ending = match operation.kind {
-            OperationKind::Remove => Ending::Cancelled(why.to_owned()),
+            OperationKind::Remove | OperationKind::Sweep(_) => Ending::Cancelled(why.to_owned()),
             OperationKind::Add | OperationKind::Heal(_) => Ending::Failed(why.to_owned()),
         };
         self.undo(operation, ending)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::work::{self, Job, Test, View};
-use super::{Context, Operation, OperationKind};
+use super::{Context, Operation, OperationKind, Swept};
 use crate::action::FailureKind;
 use crate::decision::Rung;
 
@@ -410,6 +410,26 @@ table! {
         undo: Undo::Nothing,
         brakes: Brakes::Sight,
     }
+    /// Once more, in a listing asked for since: the VM is gone, and nothing of its node lives.
+    ConfirmGone = "confirm_gone" {
+        applies: Applies::Always,
+        work: Work::Watch("the VM to be seen gone once more", work::stays_gone),
+        deadline: Deadline::Settle,
+        late: Course::GiveUp,
+        on: NONE,
+        undo: Undo::Nothing,
+        brakes: Brakes::None,
+    }
+    /// Deletes the Node of a VM that others deleted. What is given up here is found again.
+    ClearNode = "clear_node" {
+        applies: Applies::Always,
+        work: Work::Act(work::clear_node),
+        deadline: Deadline::Calls,
+        late: Course::GiveUp,
+        on: Reactions { not_found: Course::Pass, ..ORDINARY },
+        undo: Undo::Nothing,
+        brakes: Brakes::Sight,
+    }
     /// Reboots the VM softly; one that is off or cannot is rebooted hard.
     RebootSoft = "reboot_soft" {
         applies: Applies::NoFence,
@@ -558,6 +578,8 @@ pub(super) fn course(kind: OperationKind) -> &'static [Step] {
             Tally,
         ],
         OperationKind::Remove => &[Cordon, Drain, DeleteServer, WaitGone, DeleteNode],
+        OperationKind::Sweep(Swept::Vm) => &[DeleteServer, WaitGone, DeleteNode],
+        OperationKind::Sweep(Swept::Node) => &[ConfirmGone, ClearNode],
         OperationKind::Heal(Rung::Reboot) => &[
             StopServer,
             WaitOff,

@@ -100,9 +100,30 @@ impl<'a> View<'a> {
                 "another node has joined under the name `{}`",
                 old.node
             )),
+            (Sight::There(node), None) if node.vm.is_some() && node.vm != old.vm => {
+                Job::No(format!("the node `{}` runs on another VM", old.node))
+            }
             (_, Some(pinned)) => Job::Do(act(pinned)),
             (_, None) => Job::NotYet("the node to be observed"),
         }
+    }
+
+    /// What shows that the old machine runs, if anything does. A name that another VM has taken
+    /// tells nothing of it.
+    fn life(&self) -> Option<&'static str> {
+        let old = self.old()?;
+        if let Sight::There(node) = self.node_of(Some(old)) {
+            if node.vm != old.vm {
+                return None;
+            }
+            if node.ready == Ready::True {
+                return Some("its node is Ready");
+            }
+            if self.lease_is_fresh(Some(old)) {
+                return Some("its kubelet renews its lease");
+            }
+        }
+        self.talks(old).then_some("its agent is heard")
     }
 
     /// Whether the machine's agent was heard so lately that it must be running.
@@ -222,7 +243,19 @@ pub(super) fn delete_server(view: &View<'_>) -> Job {
         // INVARIANT: one that still serves goes only when the new one serves.
         return Job::NotYet("the new node to be Ready");
     }
+    let sweeps = matches!(view.operation.kind, OperationKind::Sweep(_));
+    if let Some(life) = view.life().filter(|_| sweeps && !view.operation.committed) {
+        return Job::No(life.to_owned());
+    }
     view.on_old_vm(|vm| ActionKind::DeleteServer { vm })
+}
+
+pub(super) fn clear_node(view: &View<'_>) -> Job {
+    match stays_gone(view) {
+        Test::Yes => view.on_old_node(|node| ActionKind::DeleteNode { node }),
+        Test::NotYet => Job::NotYet("the VM to be seen gone once more"),
+        Test::Failed(why) => Job::No(why),
+    }
 }
 
 pub(super) fn delete_node(view: &View<'_>) -> Job {
@@ -363,6 +396,21 @@ pub(super) fn is_gone(view: &View<'_>) -> Test {
         Sight::Gone { asked } if is_since(view, asked) => Test::Yes,
         Sight::There(server) if server.status == ServerStatus::Deleted => Test::Yes,
         _ => Test::NotYet,
+    }
+}
+
+/// I26: gone for good, and nothing that runs on it.
+pub(super) fn stays_gone(view: &View<'_>) -> Test {
+    if let Some(life) = view.life() {
+        return Test::Failed(life.to_owned());
+    }
+    match view.server_of(view.old()) {
+        Sight::There(server) if server.status != ServerStatus::Deleted => {
+            Test::Failed("its VM is there".to_owned())
+        }
+        Sight::There(_) => Test::Yes,
+        Sight::Gone { asked } if is_since(view, asked) => Test::Yes,
+        Sight::Gone { .. } | Sight::Unknown => Test::NotYet,
     }
 }
 

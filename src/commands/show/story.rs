@@ -68,6 +68,13 @@ pub(in crate::commands) fn record(record: &Record) -> String {
             pool, failures: 0, ..
         } => format!("{pool}: the circuit is closed"),
         Record::Circuit { pool, failures, .. } => format!("{pool}: {failures} failures in a row"),
+        Record::Adopted {
+            vm,
+            node,
+            pool,
+            who,
+            ..
+        } => format!("the VM {vm} of {node} in {pool} is ours from now on, says {who}"),
         Record::Pool { pool, .. } => format!("{pool}: operations begin with new settings"),
         Record::Policies { hash, .. } => format!("the policies {hash} run"),
     };
@@ -96,16 +103,21 @@ fn wished(wish: &Wish) -> String {
         Wish::Cancel { operation } => format!("cancelled {operation}"),
         Wish::Protect { node, on: true } => format!("protected {node}"),
         Wish::Protect { node, on: false } => format!("took the protection off {node}"),
+        Wish::Adopt { target } => format!("took {} under management", target_name(target)),
         Wish::Maintenance { target, length } => {
-            let name = match target {
-                Target::Node(name) => name.as_str(),
-                Target::Pool(name) => name.as_str(),
-            };
+            let name = target_name(target);
             format!(
                 "asked to leave {name} alone for {}",
                 format_duration(*length)
             )
         }
+    }
+}
+
+fn target_name(target: &Target) -> &str {
+    match target {
+        Target::Node(name) => name.as_str(),
+        Target::Pool(name) => name.as_str(),
     }
 }
 
@@ -158,5 +170,6 @@ pub(super) fn kind(kind: OperationKind) -> String {
         OperationKind::Add => "add".to_owned(),
         OperationKind::Remove => "remove".to_owned(),
         OperationKind::Heal(rung) => rung.as_str().to_owned(),
+        OperationKind::Sweep(_) => "sweep".to_owned(),
     }
 }

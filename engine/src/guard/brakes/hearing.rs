@@ -191,7 +191,7 @@ impl Brakes {
     }
 
     /// Whether a source can be heard just now.
-    pub(in crate::guard) fn hears(
+    pub(crate) fn hears(
         &self,
         source: SourceName,
         now: Now,

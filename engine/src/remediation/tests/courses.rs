@@ -34,6 +34,9 @@ const CALLS: &[(Case, &str)] = &[
         "create_token create_server approve_join label_node delete_token cordon drain delete_server delete_node",
     ),
     (Case::ReplaceServingPlain, "create_server delete_server"),
+    (Case::SweepVm, "delete_server delete_node"),
+    (Case::SweepVmPlain, "delete_server"),
+    (Case::SweepNode, "delete_node"),
 ];
 
 #[test]

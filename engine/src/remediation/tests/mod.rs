@@ -42,6 +42,9 @@ enum Case {
     ReplaceFencedPlain,
     ReplaceServing,
     ReplaceServingPlain,
+    SweepVm,
+    SweepVmPlain,
+    SweepNode,
 }
 
 const CASES: &[Case] = &[
@@ -59,6 +62,9 @@ const CASES: &[Case] = &[
     Case::ReplaceFencedPlain,
     Case::ReplaceServing,
     Case::ReplaceServingPlain,
+    Case::SweepVm,
+    Case::SweepVmPlain,
+    Case::SweepNode,
 ];
 
 /// When the program is killed, and what had become of the action under way.
@@ -96,6 +102,7 @@ impl Case {
                 | Self::RebuildPlain
                 | Self::ReplaceFencedPlain
                 | Self::ReplaceServingPlain
+                | Self::SweepVmPlain
         )
     }
 
@@ -116,6 +123,9 @@ impl Run {
         if let Some(old) = &old {
             world.hand_over(old);
         }
+        if case == Case::SweepNode {
+            world.lose_vm(old.as_ref());
+        }
         let pool = PoolSettings {
             kubernetes: case.kubernetes(),
             labels: BTreeMap::from([("pool".to_owned(), "workers".to_owned())]),
@@ -134,6 +144,14 @@ impl Run {
                 fenced_first: true,
             },
             (Case::Rebuild | Case::RebuildPlain, Some(old)) => Order::Rebuild { old },
+            (Case::SweepVm | Case::SweepVmPlain, Some(old)) => Order::Sweep {
+                old,
+                swept: Swept::Vm,
+            },
+            (Case::SweepNode, Some(old)) => Order::Sweep {
+                old,
+                swept: Swept::Node,
+            },
             (_, Some(old)) => Order::Replace {
                 old,
                 node: "w-9".into(),
@@ -298,7 +316,7 @@ impl Run {
         let done = *ending == Ending::Done;
         match self.operation.kind {
             OperationKind::Add => self.assert_new(&made, done, ending),
-            OperationKind::Remove => self.assert_old(!done, ending),
+            OperationKind::Remove | OperationKind::Sweep(_) => self.assert_old(!done, ending),
             OperationKind::Heal(Rung::Reboot) => self.assert_old(true, ending),
             OperationKind::Heal(Rung::Rebuild) => {
                 let old = self.old.clone().unwrap();

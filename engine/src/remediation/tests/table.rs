@@ -53,6 +53,10 @@ const ROWS: &[(Step, &str)] = &[
         Step::DeleteServer,
         "again on back back next back park back again again",
     ),
+    (
+        Step::ClearNode,
+        "again again back back next back park back again again",
+    ),
     (Step::DeleteNode, "on on on on next next park on on on"),
     (
         Step::RebootSoft,
@@ -90,6 +94,7 @@ fn case_of(step: Step) -> Case {
         | Step::WaitGone
         | Step::Uncordon => Case::Remove,
         Step::RebootSoft | Step::RebootHard | Step::WaitBack | Step::WaitBackHard => Case::Reboot,
+        Step::ConfirmGone | Step::ClearNode => Case::SweepNode,
         Step::StopServer | Step::WaitOff | Step::RebuildServer => Case::Rebuild,
         _ => Case::Add,
     }
@@ -230,7 +235,13 @@ fn every_step_that_takes_something_away_has_its_brakes() {
     let sight: Vec<&str> = held_by(Brakes::Sight);
     assert_eq!(
         sight,
-        ["drop_twin", "delete_node", "start_server", "rebuild_server"]
+        [
+            "drop_twin",
+            "delete_node",
+            "clear_node",
+            "start_server",
+            "rebuild_server"
+        ]
     );
 }
 

@@ -183,6 +183,15 @@ impl World {
         self.old = old.vm.clone();
     }
 
+    /// Someone deletes the VM; its Node stays.
+    pub(super) fn lose_vm(&mut self, old: Option<&Machine>) {
+        if let Some(vm) = old.and_then(|old| old.vm.clone()) {
+            self.servers.remove(&vm);
+            self.silence(&vm);
+            self.lost.insert(vm);
+        }
+    }
+
     pub(super) fn now(&self) -> Now {
         Now {
             wall: Timestamp(1_700_000_000_000 + i64::try_from(self.clock.0).unwrap()),
