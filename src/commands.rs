@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod config;
+mod doctor;
 mod journal;
 mod orders;
 mod run;
@@ -46,6 +47,8 @@ pub enum Command {
     /// Check, explain or begin a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look at everything that has to be right before it can work, and say what is not.
+    Doctor(doctor::DoctorArgs),
     /// Show pools, nodes, operations, brakes and the last decisions.
     Status(status::StatusArgs),
     /// Say why a node or pool is treated as it is.
@@ -137,6 +140,7 @@ pub fn dispatch(command: Command, out: &Out) -> Exit {
             out.say(&String::from_utf8_lossy(&script));
             Exit::Ok
         }
+        Command::Doctor(args) => asking(out, async { Ok(doctor::doctor(&args, out).await) }),
         Command::Status(args) => asking(out, status::status(args, out)),
         Command::Why(args) => asking(out, status::why(args, out)),
         Command::Pause(args) => asking(out, orders::give(args.order("pause"), out)),

@@ -46,7 +46,7 @@ use crate::windows::{Keeper, WindowsFile};
 
 pub mod acting;
 mod inputs;
-mod services;
+pub(crate) mod services;
 
 use acting::{Acting, act, send};
 pub use services::ServicesError;

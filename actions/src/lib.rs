@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `services.rs` | routes an action to the cloud or to the cluster |
 //! | `dry_run.rs` | looks, and calls nothing that changes anything |
+//! | `findings.rs` | what an examination finds, for `rhizome doctor` |
 //! | `in_hand.rs` | one action under way: its gate, its deadline, whether anything was sent |
 //! | `openstack/` | Keystone and Nova |
 //! | `kubernetes/` | tokens, nodes, drains, and the watches |
@@ -16,6 +17,7 @@
 //! | `redact.rs` | takes secrets out of what the other side says |
 
 mod dry_run;
+mod findings;
 mod in_hand;
 pub mod kubernetes;
 pub mod openstack;
@@ -33,6 +35,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 pub use dry_run::DryRun;
+pub use findings::{Finding, Health};
 pub use services::Services;
 pub use user_data::{Facts, JoinOptions, KUBEADM_JOIN, MAX_ENCODED, TemplateError, UserData};
 pub use vault::{JoinToken, TokenVault};

@@ -341,7 +341,7 @@ fn rule(out: &mut String, rule: &RuleStatus, style: Style) {
 }
 
 /// Text of agents and clouds without what could write on a terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect()
@@ -353,7 +353,7 @@ fn line(out: &mut String, text: &str) {
 }
 
 /// Columns as wide as their widest cell; the first row is the head.
-fn table(out: &mut String, rows: &[Vec<String>], style: Style) {
+pub(super) fn table(out: &mut String, rows: &[Vec<String>], style: Style) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {

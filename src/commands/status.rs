@@ -99,7 +99,7 @@ async fn ask(client: &Client, kind: &str, args: &WhyArgs) -> Result<WhyReport, C
     client.get("/v1/why", &query).await
 }
 
-fn json<T: serde::Serialize>(value: &T) -> String {
+pub(super) fn json<T: serde::Serialize>(value: &T) -> String {
     match serde_json::to_string_pretty(value) {
         Ok(text) => text + "\n",
         Err(error) => format!("{error}\n"),

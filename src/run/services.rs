@@ -127,7 +127,7 @@ fn access(loaded: &Loaded) -> Result<Found, ServicesError> {
     })
 }
 
-fn openstack(loaded: &Loaded) -> Result<OpenstackOptions, ServicesError> {
+pub(crate) fn openstack(loaded: &Loaded) -> Result<OpenstackOptions, ServicesError> {
     let config = &loaded.config.openstack;
     let access = access(loaded)?;
     let mut machines = std::collections::BTreeMap::new();
@@ -209,7 +209,7 @@ fn networks(pool: &PoolConfig) -> Vec<Network> {
     pool.networks.iter().map(network).collect()
 }
 
-fn kubernetes(loaded: &Loaded) -> Option<KubernetesOptions> {
+pub(crate) fn kubernetes(loaded: &Loaded) -> Option<KubernetesOptions> {
     let config = loaded.config.kubernetes.as_ref()?;
     let access = match &config.kubeconfig {
         Some(path) => Access::Kubeconfig {

@@ -14,6 +14,7 @@ mod config_files;
 mod corpus;
 mod crash;
 mod demo;
+mod doctor;
 mod dry_run;
 mod faults;
 mod harness;

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::Access;
 use super::errors::{Answer, transport};
+use super::examine::Right;
 use crate::{Pass, SetupError};
 
 /// How long one request may take, in real time: with etcd away requests hang for ever.
@@ -163,6 +164,25 @@ impl Cluster {
             .is_ok_and(|answer| answer.status == http::StatusCode::OK)
     }
 
+    /// What the API server says of itself. Anybody may ask, but not with a token that is none.
+    pub(super) async fn version(&self) -> Result<Answer, Failure> {
+        self.look("version", "/version").await
+    }
+
+    /// Asks whether we have a right. None is needed for that, and nothing is changed by it.
+    pub(super) async fn may(&self, right: &Right) -> Result<bool, Failure> {
+        const REVIEWS: &str = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+        let request = Request::post(REVIEWS)
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(right.review().to_string().into_bytes());
+        let answer = self.send("may", false, request).await?;
+        if !answer.is_success() {
+            return Err(self.judge(&answer, "may", false, &[]).await);
+        }
+        let review: Value = read("may", &answer.text)?;
+        Ok(review.pointer("/status/allowed") == Some(&Value::Bool(true)))
+    }
+
     async fn look(&self, call: &str, path: &str) -> Result<Answer, Failure> {
         let request = Request::get(path).body(Vec::new());
         self.send(call, false, request).await
@@ -194,6 +214,11 @@ impl Cluster {
                     .get(header::RETRY_AFTER)
                     .and_then(|value| value.to_str().ok()?.trim().parse().ok())
                     .map(Duration::from_secs),
+                date: head
+                    .headers
+                    .get(header::DATE)
+                    .and_then(|value| value.to_str().ok())
+                    .map(str::to_owned),
                 text: String::from_utf8_lossy(&bytes).into_owned(),
             })
         };

@@ -16,6 +16,8 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 pub(super) struct Answer {
     pub(super) status: StatusCode,
     pub(super) retry_after: Option<Duration>,
+    /// The server's clock, as HTTP writes it.
+    pub(super) date: Option<String>,
     pub(super) text: String,
 }
 
@@ -161,6 +163,7 @@ mod tests {
         Answer {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: retry_after.map(Duration::from_secs),
+            date: None,
             text: text.to_owned(),
         }
     }

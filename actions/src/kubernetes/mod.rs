@@ -12,12 +12,14 @@
 //! | `pods.rs` | what may be evicted, who waits for room, what is asked for |
 //! | `observe.rs` | nodes, leases and pods as the engine knows them |
 //! | `watch.rs` | the watches, and a probe that does not believe in their silence |
+//! | `examine.rs` | what is not as it has to be: access, clocks, rights |
 //! | `quantity.rs` | `250m`, `1.5Gi` |
 
 mod approve;
 mod client;
 mod drain;
 mod errors;
+mod examine;
 mod nodes;
 mod observe;
 mod pods;

@@ -8,15 +8,17 @@
     unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
     clippy::disallowed_methods,
     reason = "a test binary; real servers run on the real clock"
 )]
 
-#[path = "../../../tests/servers/bring_up.rs"]
-mod bring_up;
+mod doctor;
 mod drains;
 mod joins;
 mod nodes;
 mod place;
+#[path = "../../../tests/servers/scripts.rs"]
+mod scripts;

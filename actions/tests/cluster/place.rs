@@ -17,7 +17,7 @@ use rhizome_standin::kubelet::{Join, Kubelet};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use crate::bring_up;
+use crate::scripts;
 
 /// How long a state is waited for. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -41,13 +41,16 @@ fn place() -> Option<&'static Place> {
     static PLACE: OnceLock<Option<Place>> = OnceLock::new();
     PLACE
         .get_or_init(|| {
-            let env = bring_up::fresh("kubernetes", &[])?;
+            // What an earlier run left behind would be in the way.
+            let up = scripts::run("kubernetes", "down", &["--wipe"], &[])
+                && scripts::run("kubernetes", "up", &[], &[]);
+            let env = up.then(|| scripts::env("kubernetes"))?;
             let mut place = Place {
                 env,
                 token: String::new(),
             };
-            let manifest = bring_up::root().join("deploy/rbac.yaml");
-            place.kubectl(&["apply", "-f", manifest.to_str().unwrap()]);
+            let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
+            place.kubectl(&["apply", "-f", manifest]);
             let token = place.kubectl(&["create", "token", "rhizome", "-n", "rhizome"]);
             token.trim().clone_into(&mut place.token);
             Some(place)
@@ -113,12 +116,17 @@ impl Ours {
     pub async fn with(approval: Approval) -> Option<Self> {
         install_crypto_provider();
         let place = place()?;
+        Some(Self::as_account(place, &place.token, approval).await)
+    }
+
+    /// As the account with this token.
+    pub async fn as_account(place: &'static Place, token: &str, approval: Approval) -> Self {
         let clock = Arc::new(WallClock(Instant::now()));
         let vault = Arc::new(TokenVault::new());
         let options = KubernetesOptions {
             access: Access::Url {
                 url: format!("https://{}", place.env["endpoint"]),
-                token: Some(place.token.clone().into()),
+                token: Some(token.to_owned().into()),
                 ca_file: Some(place.env["ca"].clone().into()),
             },
             approval,
@@ -128,12 +136,12 @@ impl Ours {
         let kubernetes = Kubernetes::new(options, clock.clone(), vault.clone())
             .await
             .unwrap();
-        Some(Self {
+        Self {
             place,
             kubernetes: Arc::new(kubernetes),
             vault,
             clock,
-        })
+        }
     }
 
     /// Carries out an action that may take so many seconds.

@@ -13,11 +13,11 @@
     reason = "a test that meets what it does not expect must fail; real servers run on the real clock"
 )]
 
-#[path = "../../../tests/servers/bring_up.rs"]
-mod bring_up;
 mod drains;
 mod lists;
 mod nodes;
+#[path = "../../../tests/servers/scripts.rs"]
+mod scripts;
 mod side;
 mod tokens;
 

@@ -11,7 +11,7 @@ use rhizome_engine::time::Timestamp;
 use rhizome_standin::{Options, ScaledClock, Standin};
 use serde_json::{Value, json};
 
-use crate::bring_up;
+use crate::scripts;
 
 /// How long a state is waited for. Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -77,7 +77,10 @@ struct Real {
 fn real() -> Option<&'static Real> {
     static REAL: OnceLock<Option<Real>> = OnceLock::new();
     REAL.get_or_init(|| {
-        let env = bring_up::fresh("kubernetes", &[("NODE_GRACE", NODE_GRACE)])?;
+        let env = scripts::run("kubernetes", "down", &["--wipe"], &[])
+            .then(|| scripts::run("kubernetes", "up", &[], &[("NODE_GRACE", NODE_GRACE)]))
+            .filter(|up| *up)
+            .map(|_| scripts::env("kubernetes"))?;
         let kubectl = |arguments: &str| {
             let output = Command::new(&env["kubectl"])
                 .args(["--kubeconfig", &env["kubeconfig"]])
@@ -88,8 +91,8 @@ fn real() -> Option<&'static Real> {
             String::from_utf8(output.stdout).unwrap().trim().to_owned()
         };
         // For the holders of tokens; the account itself may do everything here.
-        let manifest = bring_up::root().join("deploy/rbac.yaml");
-        kubectl(&format!("apply -f {}", manifest.display()));
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
+        kubectl(&format!("apply -f {manifest}"));
         kubectl("create serviceaccount rhizome -n kube-system");
         kubectl(
             "create clusterrolebinding contract --clusterrole cluster-admin --serviceaccount kube-system:rhizome",

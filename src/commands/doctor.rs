@@ -1,0 +1,177 @@
+//! `rhizome doctor`: what has to be right before Rhizome can work, looked at from here.
+//!
+//! It reads the configuration and its secrets, asks each service, and changes nothing. Nothing
+//! of a secret is printed but where it comes from.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use rhizome_actions::kubernetes::Kubernetes;
+use rhizome_actions::openstack::Openstack;
+use rhizome_actions::{Executor, Finding, Health, TokenVault, install_crypto_provider};
+use rhizome_engine::event::Observation;
+use rhizome_engine::time::Clock;
+use serde::Serialize;
+use tokio::net::TcpStream;
+
+use super::status::Output;
+use super::{ConfigArg, Out, show};
+use crate::clock::RealClock;
+use crate::config::{self, Loaded};
+use crate::exit::Exit;
+use crate::run::services;
+
+/// How long a broker's port may take to open.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    #[command(flatten)]
+    config: ConfigArg,
+    /// How to show it.
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+/// What was found.
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    findings: Vec<Line>,
+}
+
+/// One finding, with the part of the program that it concerns.
+#[derive(Debug, Serialize)]
+struct Line {
+    part: &'static str,
+    #[serde(flatten)]
+    finding: Finding,
+}
+
+pub(super) async fn doctor(args: &DoctorArgs, out: &Out) -> Exit {
+    install_crypto_provider();
+    let file = &args.config.config;
+    let loaded = match config::load(file) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            out.complain(&error.to_string());
+            return Exit::Config;
+        }
+    };
+    let clock: Arc<dyn Clock> = Arc::new(RealClock::new());
+    let mut findings = vec![Line {
+        part: "configuration",
+        finding: Finding::ok("file", format!("`{}` is sound", file.display())),
+    }];
+    let (kafka, openstack, kubernetes) = tokio::join!(
+        kafka(&loaded),
+        openstack(&loaded, &clock),
+        kubernetes(&loaded, &clock)
+    );
+    for (part, found) in [
+        ("kafka", kafka),
+        ("openstack", openstack),
+        ("kubernetes", kubernetes),
+    ] {
+        findings.extend(found.into_iter().map(|finding| Line { part, finding }));
+    }
+    let ok = findings
+        .iter()
+        .all(|line| line.finding.health != Health::Bad);
+    let report = Report { ok, findings };
+    out.say(&match args.output {
+        Output::Table => table(&report, out),
+        Output::Json => super::status::json(&report),
+    });
+    if ok { Exit::Ok } else { Exit::Failed }
+}
+
+/// Whether each broker's port opens.
+async fn kafka(loaded: &Loaded) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let Some(kafka) = &loaded.config.kafka else {
+        return found;
+    };
+    for broker in &kafka.brokers {
+        let broker = broker.as_str();
+        let opened = tokio::time::timeout(CONNECT, TcpStream::connect(broker)).await;
+        found.push(match opened {
+            Ok(Ok(_)) => Finding::ok("broker", format!("{broker} takes connections")),
+            Ok(Err(error)) => Finding::bad(
+                "broker",
+                format!("{broker}: {error}"),
+                "check the address and the way to it",
+            ),
+            Err(_) => Finding::bad(
+                "broker",
+                format!("{broker}: no connection within {} s", CONNECT.as_secs()),
+                "check the address and the way to it",
+            ),
+        });
+    }
+    found
+}
+
+async fn openstack(loaded: &Loaded, clock: &Arc<dyn Clock>) -> Vec<Finding> {
+    let advice = "check `openstack`: the address, the CA and the credentials";
+    let client = match services::openstack(loaded) {
+        Ok(options) => Openstack::new(options, Arc::clone(clock), Arc::new(TokenVault::new())),
+        Err(error) => return vec![Finding::bad("credentials", error.to_string(), advice)],
+    };
+    let client = match client {
+        Ok(client) => client,
+        Err(error) => return vec![Finding::bad("credentials", error.to_string(), advice)],
+    };
+    vec![match client.observe().await {
+        Ok(seen) => {
+            let servers = seen.iter().find_map(|one| match one {
+                Observation::Servers { servers, .. } => Some(servers.len()),
+                _ => None,
+            });
+            let servers = servers.unwrap_or_default();
+            Finding::ok("cloud", format!("we are let in, and see {servers} servers"))
+        }
+        Err(failure) => Finding::bad("cloud", failure.message, advice),
+    }]
+}
+
+async fn kubernetes(loaded: &Loaded, clock: &Arc<dyn Clock>) -> Vec<Finding> {
+    let Some(options) = services::kubernetes(loaded) else {
+        return Vec::new();
+    };
+    match Kubernetes::new(options, Arc::clone(clock), Arc::new(TokenVault::new())).await {
+        Ok(client) => client.examine().await,
+        Err(error) => vec![Finding::bad(
+            "credentials",
+            error.to_string(),
+            "check `kubernetes.kubeconfig`",
+        )],
+    }
+}
+
+fn table(report: &Report, out: &Out) -> String {
+    let mut rows = vec![["", "PART", "WHAT", "FOUND"].map(str::to_owned).to_vec()];
+    for Line { part, finding } in &report.findings {
+        let mark = match finding.health {
+            Health::Ok => "ok",
+            Health::Warning => "look",
+            Health::Bad => "BAD",
+        };
+        let said = show::plain(&finding.said);
+        rows.push(vec![
+            mark.to_owned(),
+            (*part).to_owned(),
+            finding.what.clone(),
+            said,
+        ]);
+        if !finding.advice.is_empty() {
+            let advice = format!("-> {}", finding.advice);
+            rows.push(vec![String::new(), String::new(), String::new(), advice]);
+        }
+    }
+    let mut text = String::new();
+    show::table(&mut text, &rows, out.style);
+    text
+}

@@ -1,0 +1,65 @@
+//! `rhizome doctor`: what is well, what is not, and that no secret is told.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+use crate::harness::{Setup, Site};
+
+fn doctor(site: &Site, more: &[&str]) -> (i32, String) {
+    let output: Output = Command::new(env!("CARGO_BIN_EXE_rhizome"))
+        .args(["doctor", "--config"])
+        .arg(site.path("rhizome.yaml"))
+        .args(more)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    for secret in [
+        &site.standin.credentials().password,
+        &site.standin.credentials().kubernetes_token,
+    ] {
+        // The stand-in's password is two letters; what would show it is `password: pw`.
+        assert!(
+            secret.len() < 8 || !said.contains(secret.as_str()),
+            "{said}"
+        );
+    }
+    (output.status.code().unwrap(), said)
+}
+
+/// The findings that are of no use to anybody but him who has to mend them.
+fn bad(said: &str) -> Vec<(String, String)> {
+    let report: Value = serde_json::from_str(said).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let text = |finding: &Value, key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+    findings
+        .iter()
+        .filter(|finding| finding["health"] == "bad")
+        .map(|finding| (text(finding, "said"), text(finding, "advice")))
+        .collect()
+}
+
+#[test]
+fn what_is_well_and_what_is_not_is_told_with_what_to_do() {
+    let site = Site::new(Setup::default());
+    let (code, said) = doctor(&site, &["--output", "json"]);
+    assert_eq!((code, bad(&said)), (0, Vec::new()), "{said}");
+    assert!(said.contains("user `test`"), "{said}");
+    let (code, table) = doctor(&site, &[]);
+    assert_eq!(code, 0, "{table}");
+    assert!(table.contains("all 15 that are needed"), "{table}");
+
+    site.standin
+        .world(|world| world.cluster.set_right("delete", "nodes", false));
+    let (code, said) = doctor(&site, &["--output", "json"]);
+    assert_eq!(code, 1, "{said}");
+    let found = bad(&said);
+    assert_eq!(found.len(), 1, "{said}");
+    assert_eq!(found[0].0, "lacking: delete nodes");
+    assert!(found[0].1.contains("deploy/rbac.yaml"), "{said}");
+
+    std::fs::write(site.path("openstack-password"), "another").unwrap();
+    let (code, table) = doctor(&site, &[]);
+    assert_eq!(code, 1, "{table}");
+    assert!(table.contains("check `openstack`"), "{table}");
+}
