@@ -187,6 +187,7 @@ impl Reader {
             self.serve_event(FULL_WAIT);
             return Ok(());
         }
+        self.reporter.waiting(&self.waiting);
         if let Some(report) = self.reporter.due(&self.partitions, now) {
             let lag = i64::try_from(report.lag.as_millis()).unwrap_or(i64::MAX);
             self.shared

@@ -11,6 +11,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use rhizome_engine::event::{SourceName, SourceReport};
 use rhizome_engine::time::{Monotonic, Now};
 
+use super::lookup::Name;
 use super::partitions::Partitions;
 
 /// A report goes out at least this often, changed or not (`SourceReport`'s contract).
@@ -41,6 +42,8 @@ pub(super) struct Reporter {
     tls: Option<String>,
     /// Topics that cannot be read, and why.
     topics: BTreeMap<String, String>,
+    /// Partitions that are ours and of which nobody has told yet where to begin, in words.
+    waiting: Vec<String>,
     notes: Vec<(Monotonic, String)>,
     logged: BTreeMap<i32, (Monotonic, u64)>,
     last: Option<(Monotonic, SourceReport)>,
@@ -72,6 +75,16 @@ impl Reporter {
     /// Which topics cannot be read.
     pub(super) fn topics(&mut self, topics: BTreeMap<String, String>) {
         self.topics = topics;
+    }
+
+    /// Which partitions are ours and cannot be begun yet: what they hold is not heard.
+    pub(super) fn waiting<'a>(&mut self, names: impl IntoIterator<Item = &'a Name>) {
+        let words = names
+            .into_iter()
+            .map(|(topic, partition)| format!("{topic} [{partition}]: not begun yet"));
+        self.waiting = words.take(NOTES_KEPT).collect();
+        // They take turns in being tried: that is no news.
+        self.waiting.sort_unstable();
     }
 
     /// librdkafka reported an error. Logs it, unless it did so a moment ago.
@@ -142,9 +155,12 @@ impl Reporter {
         let progress = partitions.progress(now, STALL);
         SourceReport {
             source: SourceName::Kafka,
-            flowing: connected && progress.flowing && self.topics.is_empty(),
+            flowing: connected
+                && progress.flowing
+                && self.topics.is_empty()
+                && self.waiting.is_empty(),
             lag: progress.lag,
-            refilled: progress.refilled,
+            refilled: progress.refilled && self.waiting.is_empty(),
             trouble: self.trouble(partitions, connected),
         }
     }
@@ -167,6 +183,7 @@ impl Reporter {
                 held.topic, held.partition, held.trouble
             ));
         }
+        parts.extend(self.waiting.iter().cloned());
         parts.extend(self.notes.iter().map(|(_, text)| text.clone()));
         parts.join("; ")
     }
@@ -197,6 +214,20 @@ mod tests {
         partitions.begin(&"t".into(), 0, &plan, None, at(0));
         partitions.get("t", 0).unwrap().high = Some(0);
         partitions
+    }
+
+    #[test]
+    fn a_partition_that_cannot_be_begun_keeps_the_whole_from_flowing() {
+        let (partitions, mut reporter) = (at_end(), Reporter::default());
+        reporter.answered(Monotonic(0), true);
+        assert!(reporter.report(&partitions, at(0)).flowing);
+        let name: Name = ("metrics".into(), 1);
+        reporter.waiting([&name]);
+        let report = reporter.report(&partitions, at(0));
+        assert!(!report.flowing && !report.refilled);
+        assert_eq!(report.trouble, "metrics [1]: not begun yet");
+        reporter.waiting([]);
+        assert!(reporter.report(&partitions, at(0)).flowing);
     }
 
     #[test]
