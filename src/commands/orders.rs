@@ -70,14 +70,21 @@ pub struct ProtectArgs {
     common: Common,
 }
 
-/// `adopt`.
+/// What an order for a node or a whole pool is about.
 #[derive(Debug, Args)]
-pub struct AdoptArgs {
+pub(super) struct TargetArgs {
     /// The node, or with `--pool` the pool.
     name: String,
     /// It is a pool.
     #[arg(long)]
     pool: bool,
+}
+
+/// `adopt`.
+#[derive(Debug, Args)]
+pub struct AdoptArgs {
+    #[command(flatten)]
+    target: TargetArgs,
     #[command(flatten)]
     common: Common,
 }
@@ -85,11 +92,8 @@ pub struct AdoptArgs {
 /// `maintenance`.
 #[derive(Debug, Args)]
 pub struct MaintenanceArgs {
-    /// The node, or with `--pool` the pool.
-    name: String,
-    /// It is a pool.
-    #[arg(long)]
-    pool: bool,
+    #[command(flatten)]
+    target: TargetArgs,
     /// For how long from now, as `2h`; `0s` ends it.
     #[arg(long = "for")]
     length: String,
@@ -180,34 +184,33 @@ impl ProtectArgs {
     }
 }
 
-impl AdoptArgs {
-    pub(super) fn order(self) -> Given {
+impl TargetArgs {
+    fn order(self) -> Order {
+        let name = Some(self.name);
         let (node, pool) = if self.pool {
-            (None, Some(self.name))
+            (None, name)
         } else {
-            (Some(self.name), None)
+            (name, None)
         };
-        let order = Order {
+        Order {
             node,
             pool,
             ..Order::default()
-        };
-        self.common.order("adopt", order)
+        }
+    }
+}
+
+impl AdoptArgs {
+    pub(super) fn order(self) -> Given {
+        self.common.order("adopt", self.target.order())
     }
 }
 
 impl MaintenanceArgs {
     pub(super) fn order(self) -> Given {
-        let (node, pool) = if self.pool {
-            (None, Some(self.name))
-        } else {
-            (Some(self.name), None)
-        };
         let order = Order {
-            node,
-            pool,
             length: Some(self.length),
-            ..Order::default()
+            ..self.target.order()
         };
         self.common.order("maintenance", order)
     }
