@@ -35,6 +35,7 @@ use crate::policies::Policies;
 
 pub use history::Told;
 pub(crate) use history::{about_target, at as record_time};
+pub(crate) use orders::plain;
 pub use orders::{Order, OrderAnswer};
 
 /// How long the engine may take to answer before `/livez` says that it hangs. The longest

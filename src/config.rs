@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use rhizome_engine::event::{Requests, SourceName};
+use rhizome_engine::event::{PauseSource, Requests, SourceName};
 use rhizome_engine::names::PoolName;
 use rhizome_engine::settings::{PoolSettings, Settings};
 use rhizome_engine::snippet::excerpt;
@@ -27,8 +27,8 @@ pub use limits::{LimitOverrides, LimitsConfig};
 pub use sections::{
     ApplicationCredentialConfig, Approve, CapacityConfig, Config, Interface, JoinConfig,
     KafkaConfig, KafkaTlsConfig, KubernetesConfig, ListenConfig, ListenTlsConfig, LogConfig,
-    LogFormat, Mechanism, NotificationsConfig, OpenstackConfig, PasswordConfig, PoolConfig, Right,
-    SaslConfig, TokenConfig, UserConfig, Without,
+    LogFormat, Mechanism, NotificationsConfig, OpenstackConfig, PasswordConfig, PauseConfig,
+    PoolConfig, Right, SaslConfig, TokenConfig, UserConfig, Without,
 };
 pub use tree::Place;
 pub use types::{Address, HttpUrl, Memory, Period, Secret, SecretError};
@@ -198,7 +198,16 @@ impl Config {
             limits: self.limits.to_limits(),
             lateness: self.lateness.0,
             heartbeat_sources: vec![source],
+            pause_sources: self.pause.sources(),
         }
+    }
+}
+
+impl PauseConfig {
+    fn sources(&self) -> Vec<PauseSource> {
+        let file = self.file.as_ref().map(|_| PauseSource::File);
+        let map = self.config_map.as_ref().map(|_| PauseSource::ConfigMap);
+        file.into_iter().chain(map).collect()
     }
 }
 
@@ -269,6 +278,8 @@ impl std::error::Error for ConfigError {}
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value as Json;
+
     use super::*;
 
     #[test]
@@ -279,12 +290,91 @@ mod tests {
         assert_eq!(settings.limits, rhizome_engine::settings::Limits::default());
     }
 
-    #[test]
-    fn the_example_names_every_section() {
-        let schema = schema();
-        for key in schema["properties"].as_object().unwrap().keys() {
-            assert!(EXAMPLE.contains(&format!("{key}:")), "{key}");
+    /// The example with everything in force that is commented out in it: a setting is a key or an
+    /// item of a list, and what explains one begins with a capital or a quote.
+    fn whole_example() -> String {
+        let key = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.".contains(c);
+        let setting = |text: &str| {
+            let text = text.trim_start();
+            let named = text.split_once(':').is_some_and(|(name, rest)| {
+                name.chars().all(key) && (rest.is_empty() || rest.starts_with(' '))
+            });
+            named || text.starts_with("- ")
+        };
+        let lines = EXAMPLE.lines().map(|line| match line.split_once("# ") {
+            Some((indent, text)) if indent.trim().is_empty() && setting(text) => {
+                format!("{indent}{text}\n")
+            }
+            _ => format!("{line}\n"),
+        });
+        lines.collect()
+    }
+
+    /// Keys of the schema that none of the values has.
+    fn missing(schema: &Json, all: &Json, values: &[&Json], path: &str, found: &mut Vec<String>) {
+        let name = schema["$ref"].as_str().and_then(|to| to.rsplit('/').next());
+        if let Some(name) = name {
+            return missing(&all["$defs"][name], all, values, path, found);
         }
+        // What may be left out is of its type or null.
+        if let Some(either) = schema["anyOf"].as_array() {
+            return missing(&either[0], all, values, path, found);
+        }
+        // A secret is named in one of two ways.
+        if schema["format"] == types::format::SECRET {
+            return;
+        }
+        for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{key}");
+            let values: Vec<_> = values.iter().filter_map(|value| value.get(key)).collect();
+            if values.is_empty() {
+                found.push(path);
+            } else {
+                missing(schema, all, &values, &path, found);
+            }
+        }
+        let items = values.iter().filter_map(|value| value.as_array()).flatten();
+        missing_of(&schema["items"], all, items.collect(), path, found);
+        let entries = values.iter().filter_map(|value| value.as_object());
+        let entries = entries.flat_map(|map| map.values()).collect();
+        missing_of(&schema["additionalProperties"], all, entries, path, found);
+    }
+
+    fn missing_of(
+        schema: &Json,
+        all: &Json,
+        values: Vec<&Json>,
+        path: &str,
+        found: &mut Vec<String>,
+    ) {
+        if schema.is_object() {
+            missing(schema, all, &values, &format!("{path}[]"), found);
+        }
+    }
+
+    #[test]
+    fn the_example_has_every_key_of_the_schema_and_what_is_commented_out_fits_it() {
+        let text = whole_example();
+        let tree = tree::parse(&text).unwrap_or_else(|(place, why)| panic!("{place:?}: {why}"));
+        let mut findings = Vec::new();
+        shape::check(&tree, &schema(), &mut findings);
+        assert_eq!(findings, []);
+        let (schema, mut found) = (schema(), Vec::new());
+        missing(&schema, &schema, &[&tree.to_json()], "", &mut found);
+        // Every limit may stand there, and each does where it is explained.
+        found.retain(|key| !key.starts_with(".limits.override."));
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_key_that_the_example_lacks_is_found() {
+        let (schema, mut found) = (schema(), Vec::new());
+        let example = serde_json::json!({"pools": {"a": {"min": 1}}, "kafka": {}});
+        missing(&schema, &schema, &[&example], "", &mut found);
+        for key in [".cluster", ".pools[].max", ".kafka.sasl", ".limits"] {
+            assert!(found.iter().any(|one| one == key), "{key}: {found:?}");
+        }
+        assert!(!found.iter().any(|one| one == ".pools[].min"));
     }
 
     proptest::proptest! {

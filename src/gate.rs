@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dashmap::DashSet;
+use dashmap::{DashMap, DashSet};
 use rhizome_actions::{Gate, Pass};
 use rhizome_engine::action::{Action, ActionKind, Failure, FailureKind};
-use rhizome_engine::event::Wish;
+use rhizome_engine::event::{PauseSource, StandingPause, Wish};
 use rhizome_engine::journal::{Record, State};
 use rhizome_engine::names::{PoolName, VmId};
 use rhizome_engine::settings::Limits;
@@ -32,6 +32,8 @@ pub struct ProgramGate {
     dry: bool,
     paused_all: AtomicBool,
     paused: DashSet<PoolName>,
+    /// Pauses by a file or a ConfigMap.
+    standing: DashMap<PauseSource, StandingPause>,
     journal_well: AtomicBool,
     stopping: AtomicBool,
     held: AtomicU64,
@@ -63,6 +65,7 @@ enum Hold {
     Journal,
     Paused,
     PoolPaused,
+    Standing,
     Expired,
     PoolVelocity,
     Velocity,
@@ -76,6 +79,7 @@ impl ProgramGate {
             dry,
             paused_all: AtomicBool::new(false),
             paused: DashSet::new(),
+            standing: DashMap::new(),
             journal_well: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             held: AtomicU64::new(0),
@@ -99,9 +103,7 @@ impl ProgramGate {
     ///
     /// `state` must have begun its epoch on this run's clock.
     pub fn restore(&self, state: &State) {
-        for pool in &state.paused {
-            self.set_paused(pool.as_ref(), true);
-        }
+        self.restore_pauses(state);
         let mut velocity = self.velocity();
         velocity.removals = state
             .removals
@@ -122,12 +124,33 @@ impl ProgramGate {
                 wish: Wish::Resume { pool },
                 ..
             } => self.set_paused(pool.as_ref(), false),
-            Record::Snapshot { state } => {
-                for pool in &state.paused {
-                    self.set_paused(pool.as_ref(), true);
-                }
-            }
+            Record::Pause { source, pause, .. } => self.set_standing(*source, pause.clone()),
+            Record::Snapshot { state } => self.restore_pauses(state),
             _ => {}
+        }
+    }
+
+    fn restore_pauses(&self, state: &State) {
+        for pool in &state.paused {
+            self.set_paused(pool.as_ref(), true);
+        }
+        for (source, (_, pause)) in &state.standing {
+            // What was read at this start already goes before what an earlier one knew.
+            self.standing
+                .entry(*source)
+                .or_insert_with(|| pause.clone());
+        }
+    }
+
+    /// Holds back every call of what a file or a ConfigMap pauses, from now on; or no longer.
+    pub fn set_standing(&self, source: PauseSource, pause: Option<StandingPause>) {
+        match pause {
+            Some(pause) => {
+                self.standing.insert(source, pause);
+            }
+            None => {
+                self.standing.remove(&source);
+            }
         }
     }
 
@@ -165,6 +188,10 @@ impl ProgramGate {
         self.held.load(Ordering::Relaxed)
     }
 
+    fn stands(&self, pool: &PoolName) -> bool {
+        self.standing.iter().any(|one| one.covers(pool))
+    }
+
     fn velocity(&self) -> std::sync::MutexGuard<'_, Velocity> {
         self.velocity.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -178,6 +205,7 @@ impl ProgramGate {
             (!is(&self.journal_well), Hold::Journal),
             (is(&self.paused_all), Hold::Paused),
             (self.paused.contains(&action.pool), Hold::PoolPaused),
+            (self.stands(&action.pool), Hold::Standing),
             (!begun && now.wall > action.expires, Hold::Expired),
         ];
         if let Some((_, hold)) = holds.into_iter().find(|(holds, _)| *holds) {
@@ -255,6 +283,7 @@ impl Hold {
             Self::Journal => "the journal cannot be written",
             Self::Paused => "everything is paused by an operator",
             Self::PoolPaused => "the pool is paused by an operator",
+            Self::Standing => "a file or a ConfigMap pauses it",
             Self::Expired => "its decision is too old",
             Self::PoolVelocity => "the pool had its removals of this minute",
             Self::Velocity => "the cluster had its removals of these ten minutes",

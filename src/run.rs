@@ -46,9 +46,11 @@ use crate::windows::{Keeper, WindowsFile};
 
 pub mod acting;
 mod inputs;
+mod pauses;
 pub(crate) mod services;
 
 use acting::{Acting, act, send};
+use pauses::Pauses;
 pub use services::ServicesError;
 
 /// At a stop, actions under way are given this long to end. What has not ended by then is
@@ -169,6 +171,9 @@ impl Program {
         let (inlet, outlet) = channel(CHANNEL_DELIVERIES);
         let (engine_handle, calls) = handle(inlet.clone());
         let gate = ProgramGate::new(Arc::clone(&clock), &limits, options.dry_run);
+        let pauses = Pauses::new(loaded, Arc::clone(&gate), Arc::clone(&clock)).await;
+        let pauses = pauses.map_err(ServicesError::from)?;
+        pauses.first(&inlet).await;
         let metrics = Arc::new(Metrics::default());
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -188,6 +193,7 @@ impl Program {
             tasks: tasks.clone(),
         };
         let inputs = inputs::Inputs::start(parts).await?;
+        pauses.watch(&inlet, &stop, &tasks);
 
         let (actions_out, actions_in) = mpsc::unbounded_channel();
         let (notices_out, notices_in) = mpsc::unbounded_channel();

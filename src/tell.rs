@@ -38,6 +38,16 @@ pub fn log(record: &Record) {
                 }
             }
         }
+        Record::Pause { source, pause, .. } => match pause {
+            Some(pause) => warn!(
+                scope = pause.scope(),
+                who = pause.who,
+                why = pause.why,
+                "paused by {}",
+                source.words()
+            ),
+            None => info!("the pause of {} is over", source.words()),
+        },
         Record::Epoch { epoch, .. } => info!(epoch, "a new epoch begins"),
         _ => {}
     }

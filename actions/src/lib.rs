@@ -37,7 +37,9 @@ use tokio_util::sync::CancellationToken;
 pub use dry_run::DryRun;
 pub use findings::{Finding, Health};
 pub use services::Services;
-pub use user_data::{Facts, JoinOptions, KUBEADM_JOIN, MAX_ENCODED, TemplateError, UserData};
+pub use user_data::{
+    Facts, JoinOptions, KUBEADM_JOIN, MAX_ENCODED, Taint, TemplateError, UserData,
+};
 pub use vault::{JoinToken, TokenVault};
 
 /// Makes ring the process's one TLS provider. First line of `main` and of tests that use TLS.

@@ -4,13 +4,14 @@
 //! the machine as it is. The result holds a join token and is a secret from here on.
 
 use std::io::Write;
+use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, UndefinedBehavior, context};
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 use rhizome_engine::action::{Failure, FailureKind};
 use rhizome_engine::names::{NodeName, OperationId, PoolName};
 use secrecy::{ExposeSecret, SecretString};
@@ -33,6 +34,60 @@ pub struct JoinOptions {
     pub endpoint: String,
     /// Pins of the cluster's CA: `sha256:` and the hash of its public key.
     pub ca_cert_hashes: Vec<String>,
+    /// Taints that a node has from its first moment: before a pod could be put on it.
+    pub taints: Vec<Taint>,
+}
+
+/// A taint of a node, written as kubectl does: `key=value:Effect`, or `key:Effect`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taint {
+    /// Its key.
+    pub key: String,
+    /// Its value; empty if it has none.
+    pub value: String,
+    /// `NoSchedule`, `PreferNoSchedule` or `NoExecute`.
+    pub effect: String,
+}
+
+impl Taint {
+    fn to_value(&self) -> Value {
+        context! {
+            key => self.key.as_str(),
+            value => self.value.as_str(),
+            effect => self.effect.as_str(),
+        }
+    }
+}
+
+impl FromStr for Taint {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "`{text}` is no taint: write it as `key=value:NoSchedule` or `key:NoExecute`, as kubectl does"
+            )
+        };
+        let (name, effect) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let (key, value) = name.split_once('=').unwrap_or((name, ""));
+        let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+        // What Kubernetes takes in keys and values; so nothing of it needs quotes in YAML.
+        let allowed = |text: &str, more: &str| {
+            text.len() <= 253
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c) || more.contains(c))
+        };
+        if key.is_empty() || !allowed(key, "/") || !allowed(value, "") || !effects.contains(&effect)
+        {
+            return Err(wrong());
+        }
+        Ok(Self {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            effect: effect.to_owned(),
+        })
+    }
 }
 
 /// What a template is filled in with.
@@ -54,7 +109,7 @@ pub enum TemplateError {
     /// It does not parse, or asks for what there is not.
     #[error(
         "the user-data template is wrong at line {line}: {what}; it may use `node`, `pool`, \
-         `operation`, `endpoint`, `ca_cert_hashes` and (in Kubernetes pools) `token`"
+         `operation`, `endpoint`, `ca_cert_hashes`, `taints` and (in Kubernetes pools) `token`"
     )]
     Wrong {
         /// The line, from 1.
@@ -164,6 +219,7 @@ impl UserData {
             operation => facts.operation.to_string(),
             endpoint => self.join.endpoint.as_str(),
             ca_cert_hashes => self.join.ca_cert_hashes.clone(),
+            taints => self.join.taints.iter().map(Taint::to_value).collect::<Vec<_>>(),
         };
         let text = match facts.token {
             Some(token) => template.render(context! {
@@ -229,6 +285,43 @@ mod tests {
         JoinOptions {
             endpoint: "10.0.0.10:6443".to_owned(),
             ca_cert_hashes: vec!["sha256:ab".to_owned()],
+            taints: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn taints_stand_in_the_nodes_registration() {
+        let taints = ["example.org/gpu=yes:NoSchedule", "batch:NoExecute"];
+        let join = JoinOptions {
+            taints: taints.map(|taint| taint.parse().unwrap()).into(),
+            ..join()
+        };
+        let token = JoinToken::new(OPERATION, Timestamp(10));
+        let facts = Facts {
+            node: &"w-1".into(),
+            pool: &"workers".into(),
+            operation: OPERATION,
+            token: Some(&token),
+        };
+        let user_data = UserData::new(KUBEADM_JOIN, join, true).unwrap();
+        let text = plain(&user_data.render(&facts).unwrap());
+        let expected = "      name: \"w-1\"\n      taints:\n      \
+            - { key: \"example.org/gpu\", value: \"yes\", effect: \"NoSchedule\" }\n      \
+            - { key: \"batch\", value: \"\", effect: \"NoExecute\" }\n      kubeletExtraArgs:\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_taint_is_told_so() {
+        for wrong in [
+            "",
+            "gpu",
+            "gpu=yes",
+            "=yes:NoSchedule",
+            "gpu:Never",
+            "g\"u:NoExecute",
+        ] {
+            assert!(wrong.parse::<Taint>().is_err(), "{wrong}");
         }
     }
 

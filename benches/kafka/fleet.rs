@@ -148,6 +148,7 @@ impl Fleet {
             },
             lateness: Duration::from_secs(20 * 60),
             heartbeat_sources: vec![SourceName::Kafka],
+            pause_sources: Vec::new(),
         }
     }
 }

@@ -200,6 +200,7 @@ impl Fleet {
             limits: Limits::default(),
             lateness: Duration::from_secs(20 * 60),
             heartbeat_sources: vec![SourceName::Kafka],
+            pause_sources: Vec::new(),
         };
         Self {
             engine: Engine::new(settings, policies(), Vec::<Record>::new(), 1, "bench", now),

@@ -245,7 +245,7 @@ reasons! {
     ControlPlane = "control_plane",
     /// The node or pool is in maintenance.
     Maintenance = "maintenance",
-    /// Paused by an operator.
+    /// Paused by an operator, a file or a ConfigMap; or whether it is cannot be read.
     Paused = "paused",
     /// The VM is not ours.
     NotOwned = "not_owned",

@@ -27,6 +27,7 @@ use crate::window::{NodeSlot, SnapshotError, Windows};
 
 mod braking;
 mod inputs;
+mod pausing;
 mod telling;
 
 use inputs::Touched;
@@ -268,6 +269,7 @@ impl Engine {
                 self.replan |= !self.rules.is_quiet();
             }
             Input::Operator(request) => self.operator(now, request),
+            Input::Pause(report) => self.pause_report(now, report),
             Input::Outcome(key, result) => self.outcome(now, key, result),
             Input::Policies(policies) => self.policies(now, policies),
             Input::JournalHealth(well) => self.journal_health(now, well),

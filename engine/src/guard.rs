@@ -178,14 +178,8 @@ impl<'a> Guard<'a> {
 
     /// What stops operations that are under way too: a pause, and a journal that fails.
     pub(crate) fn running(&self, pool: &PoolName) -> Result<(), Refused> {
-        let paused = &self.state.paused;
-        if paused.contains(&None) || paused.contains(&Some(pool.clone())) {
-            let scope = if paused.contains(&None) {
-                "everything"
-            } else {
-                pool.as_str()
-            };
-            return refuse(Reason::Paused, format!("{scope} is paused by an operator"));
+        if let Some(why) = self.state.pause_of(pool) {
+            return refuse(Reason::Paused, why);
         }
         if self.brakes.journal_well {
             return Ok(());

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, ActionKey, ActionResult};
 use crate::decision::{Decision, Origin, Refusal, Rung};
-use crate::event::{Target, Wish};
+use crate::event::{PauseSource, StandingPause, Target, Wish};
 use crate::names::{NodeName, OperationId, PoolName, RuleId, VmId};
 use crate::remediation::Operation;
 use crate::settings::PoolSettings;
@@ -110,6 +110,15 @@ pub enum Record {
         /// What.
         wish: Wish,
     },
+    /// A pause by a file or a ConfigMap began, changed or ended.
+    Pause {
+        /// Where it stands.
+        source: PauseSource,
+        /// The pause from now on; none ends it.
+        pause: Option<StandingPause>,
+        /// When.
+        at: Now,
+    },
     /// A VM with our marks was taken under management on an operator's word.
     Adopted {
         /// The VM.
@@ -176,6 +185,8 @@ pub enum Brake {
     Inventory(crate::event::SourceName),
     /// Wall and monotonic clock have parted.
     Clock,
+    /// Whether somebody has left a pause there cannot be read.
+    Pause(PauseSource),
 }
 
 /// All that outlives a restart.
@@ -203,6 +214,9 @@ pub struct State {
     pub rungs: BTreeMap<NodeName, VecDeque<(Rung, Now)>>,
     /// Paused pools; `None` in it is all.
     pub paused: BTreeSet<Option<PoolName>>,
+    /// Pauses by a file or a ConfigMap, and since when each stands.
+    #[serde(default)]
+    pub standing: BTreeMap<PauseSource, (crate::time::Timestamp, StandingPause)>,
     /// Protected nodes.
     pub protected: BTreeSet<NodeName>,
     /// Maintenance and its end on the wall clock.

@@ -9,8 +9,8 @@ use crate::action::{Action, Done, Failure, FailureKind, mark};
 use crate::decision::{Reason, Refusal};
 use crate::engine::{Answer, Engine, Output};
 use crate::event::{
-    Alert, Batch, Form, Input, NodeView, Observation, OperatorRequest, Ready, Requests,
-    ServerStatus, ServerView, SourceName, SourceReport, Wish,
+    Alert, Batch, Form, Input, NodeView, Observation, OperatorRequest, PauseReport, PauseSource,
+    Ready, Requests, ServerStatus, ServerView, SourceName, SourceReport, StandingPause, Wish,
 };
 use crate::journal::{Record, State};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
@@ -147,6 +147,7 @@ impl Lab {
             limits: plan.limits,
             lateness: Duration::from_secs(600),
             heartbeat_sources: vec![SourceName::Kafka],
+            pause_sources: vec![PauseSource::File],
         };
         let nodes: Vec<_> = (1..=plan.nodes)
             .map(|number| LabNode {
@@ -219,6 +220,14 @@ impl Lab {
         }
     }
 
+    /// What the reader of the pause file found, as soon as the engine is told.
+    pub(crate) fn pause_file(&mut self, seen: Result<Option<StandingPause>, &str>) {
+        self.step(Input::Pause(PauseReport {
+            source: PauseSource::File,
+            seen: seen.map_err(str::to_owned),
+        }));
+    }
+
     /// Started again on an empty journal.
     pub(crate) fn lose_the_journal(&mut self) {
         self.journal.clear();
@@ -228,6 +237,12 @@ impl Lab {
     /// The same, with the pool taken out of the configuration.
     pub(crate) fn restart_without_the_pool(&mut self) {
         self.settings.pools.clear();
+        self.restart();
+    }
+
+    /// The same, with the pause file taken out of the configuration.
+    pub(crate) fn restart_without_the_pause_file(&mut self) {
+        self.settings.pause_sources.clear();
         self.restart();
     }
 

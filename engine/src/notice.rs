@@ -33,6 +33,8 @@ pub enum NoticeKind {
     PartialInventory,
     /// Wall and monotonic clock have parted.
     Clock,
+    /// Whether somebody has left a pause, in a file or a ConfigMap, cannot be read.
+    PauseUnread,
     /// Failures in a row opened a pool's circuit.
     Circuit,
     /// Every rung of a ladder was tried.
@@ -55,6 +57,7 @@ impl NoticeKind {
             Self::Blind => "blind",
             Self::PartialInventory => "partial_inventory",
             Self::Clock => "clock",
+            Self::PauseUnread => "pause_unread",
             Self::Circuit => "circuit",
             Self::LadderExhausted => "ladder_exhausted",
             Self::Journal => "journal",
@@ -70,6 +73,7 @@ impl NoticeKind {
             Brake::Blind(_) => Self::Blind,
             Brake::Inventory(_) => Self::PartialInventory,
             Brake::Clock => Self::Clock,
+            Brake::Pause(_) => Self::PauseUnread,
         }
     }
 }

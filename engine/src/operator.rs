@@ -65,7 +65,11 @@ impl Engine {
                 self.take_in(now, &request);
             }
             Wish::Pause { pool } => self.done(&request.key, format!("paused {}", scope(pool))),
-            Wish::Resume { pool } => self.done(&request.key, format!("resumed {}", scope(pool))),
+            Wish::Resume { pool } => {
+                self.lift_unread(now, pool.as_ref());
+                let text = self.resumed(pool);
+                self.done(&request.key, text);
+            }
             Wish::Protect { node, on: true } => {
                 self.done(&request.key, format!("{node} is protected"));
             }

@@ -23,6 +23,9 @@ pub struct Settings {
     pub lateness: Duration,
     /// Whether Kafka or the collector feeds us: the sources that heartbeats depend on.
     pub heartbeat_sources: Vec<crate::event::SourceName>,
+    /// Where a pause can be left beside the API, and is looked for.
+    #[serde(default)]
+    pub pause_sources: Vec<crate::event::PauseSource>,
 }
 
 /// One pool. Journaled with its operations, so a key that an older journal lacks has its default.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::{Member, PoolSlot};
 use crate::decision::{Decision, Evidence, Refusal};
 use crate::engine::{Engine, Story};
-use crate::event::{Ready, SourceReport, Target};
+use crate::event::{PauseSource, Ready, SourceReport, StandingPause, Target};
 use crate::names::{NodeName, OperationId, PoolName, RuleId, VmId};
 use crate::policy::Verdict;
 use crate::remediation::OperationKind;
@@ -40,6 +40,9 @@ pub struct Status {
     pub sources: Vec<SourceReport>,
     /// Brakes that hold: what, since when, why.
     pub brakes: Vec<BrakeStatus>,
+    /// Pauses by a file or a ConfigMap.
+    #[serde(default)]
+    pub pauses: Vec<PauseStatus>,
     /// Operations under way.
     pub operations: Vec<OperationStatus>,
     /// What nobody claims: VMs that are not adopted, what is left over.
@@ -100,6 +103,18 @@ pub struct NodeStatus {
     pub marked: bool,
     /// Whether it is protected.
     pub protected: bool,
+}
+
+/// A pause that stands in a file or a ConfigMap.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PauseStatus {
+    /// Where.
+    pub source: PauseSource,
+    /// Since when.
+    pub since: Timestamp,
+    /// What, by whom and why.
+    #[serde(flatten)]
+    pub pause: StandingPause,
 }
 
 /// A brake that holds.
@@ -193,6 +208,7 @@ impl Engine {
             pools: self.pool_statuses(now),
             sources: self.world.brakes.heard(now, &self.world.settings),
             brakes: self.brake_statuses(),
+            pauses: self.pause_statuses(),
             operations: self.operation_statuses(now),
             unclaimed: self.unclaimed(now),
             decisions: decisions.take(RECENT_SHOWN).collect(),
@@ -282,7 +298,6 @@ impl Engine {
         let sight = self.world.sight(now);
         let status = |(slot, name): (PoolSlot, &PoolName)| {
             let settings = self.world.settings.pools.get(name)?;
-            let paused = &self.state.paused;
             let nodes = self.world.cluster.in_pool(slot);
             Some(PoolStatus {
                 name: name.clone(),
@@ -291,7 +306,7 @@ impl Engine {
                 desired: self.state.desired.get(name).map(|(size, _)| *size),
                 min: settings.min,
                 max: settings.max,
-                paused: paused.contains(&None) || paused.contains(&Some(name.clone())),
+                paused: self.state.pause_of(name).is_some(),
                 maintenance: self
                     .state
                     .maintenance
@@ -333,6 +348,7 @@ impl Engine {
             crate::journal::Brake::Blind(source) => format!("blind {}", source.as_str()),
             crate::journal::Brake::Inventory(source) => format!("inventory {}", source.as_str()),
             crate::journal::Brake::Clock => "clock".to_owned(),
+            crate::journal::Brake::Pause(source) => format!("pause {}", source.as_str()),
         };
         self.state
             .brakes
@@ -341,6 +357,17 @@ impl Engine {
                 brake: name(brake),
                 since: since.wall,
                 detail: detail.clone(),
+            })
+            .collect()
+    }
+
+    fn pause_statuses(&self) -> Vec<PauseStatus> {
+        let standing = self.state.standing.iter();
+        standing
+            .map(|(source, (since, pause))| PauseStatus {
+                source: *source,
+                since: *since,
+                pause: pause.clone(),
             })
             .collect()
     }

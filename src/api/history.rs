@@ -142,10 +142,15 @@ fn about(record: &Record, target: &Target, operations: &mut BTreeSet<OperationId
             Wish::Cancel { operation } => operations.contains(operation),
             Wish::Adopt { target: one } | Wish::Maintenance { target: one, .. } => one == target,
         },
+        // Whose end it is, its record does not say.
+        Record::Pause { pause, .. } => match (pause, target) {
+            (Some(pause), Target::Pool(pool)) => pause.covers(pool),
+            _ => true,
+        },
         // What stops everything stops this one.
         Record::Brake { brake, .. } => match brake {
             Brake::Storm(pool) => is(Some(pool), None),
-            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock => true,
+            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_) => true,
         },
         Record::Epoch { .. }
         | Record::Policies { .. }
@@ -159,12 +164,12 @@ pub(super) fn of_all(record: &Record) -> bool {
     matches!(
         record,
         Record::Brake {
-            brake: Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock,
+            brake: Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_),
             ..
         } | Record::Wish {
             wish: Wish::Pause { pool: None } | Wish::Resume { pool: None },
             ..
-        }
+        } | Record::Pause { .. }
     )
 }
 
@@ -181,6 +186,7 @@ pub(crate) fn at(record: &Record) -> Option<Timestamp> {
         | Record::Cooldown { at, .. }
         | Record::Rung { at, .. }
         | Record::Wish { at, .. }
+        | Record::Pause { at, .. }
         | Record::Brake { at, .. }
         | Record::Circuit { at, .. }
         | Record::Adopted { at, .. }

@@ -223,7 +223,7 @@ fn fresh_key(api: &Inner) -> String {
 }
 
 /// The text without what could write on a terminal, and not too long.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.trim()
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -38,6 +38,7 @@ fn status_of(journal_well: bool) -> Status {
         pools: Vec::new(),
         sources: Vec::new(),
         brakes: Vec::new(),
+        pauses: Vec::new(),
         operations: Vec::new(),
         decisions: Vec::new(),
         refusals: Vec::new(),

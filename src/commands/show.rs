@@ -98,6 +98,17 @@ pub(super) fn status(report: &StatusReport, style: Style) -> String {
         );
         line(&mut out, &style.bad(&text));
     }
+    for one in &engine.pauses {
+        let text = format!(
+            "{} pauses {} since {}, left by {}: {}",
+            one.source.words(),
+            one.pause.scope(),
+            one.since,
+            plain(&one.pause.who),
+            plain(&one.pause.why)
+        );
+        line(&mut out, &style.bad(&text));
+    }
     out.push('\n');
     pools(&mut out, report, style);
     nodes(&mut out, report, style);

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rhizome_actions::Taint;
+
 use super::sections::{Config, Interface, Mechanism, PoolConfig, Without};
 
 /// No wait of a pool may be longer: an operation that stands for hours hides a fault.
@@ -65,6 +67,21 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
             }
         }
     }
+    if let Some(name) = &config.pause.config_map {
+        if !is_namespace_and_name(name) {
+            let message = format!(
+                "`{name}` is no ConfigMap: write it as `NAMESPACE/NAME`, as in `rhizome/rhizome-pause`"
+            );
+            found(&["pause", "config_map"], message);
+        }
+        if config.kubernetes.is_none() {
+            found(
+                &["pause", "config_map"],
+                "a ConfigMap is in a cluster, and there is none: add `kubernetes`, or use a file"
+                    .to_owned(),
+            );
+        }
+    }
     for loose in config.limits.too_loose() {
         found(&["limits", loose.key], loose.message);
     }
@@ -114,12 +131,21 @@ fn check_pool(
             "its machines cannot know how to join: add `kubernetes.join`, or a template of your own as `user_data` here".to_owned(),
         ));
     }
-    if !pool.kubernetes && !pool.labels.is_empty() {
-        found.push((
-            Some("labels"),
-            "labels are put on Kubernetes nodes, and this pool has none".to_owned(),
-        ));
+    let of_nodes = [
+        ("labels", pool.labels.is_empty()),
+        ("taints", pool.taints.is_empty()),
+    ];
+    for (key, none) in of_nodes {
+        if !pool.kubernetes && !none {
+            let message = format!("{key} are put on Kubernetes nodes, and this pool has none");
+            found.push((Some(key), message));
+        }
     }
+    let wrong = pool
+        .taints
+        .iter()
+        .find_map(|taint| taint.parse::<Taint>().err());
+    found.extend(wrong.map(|why| (Some("taints"), why)));
     let unknown = pool
         .fallback_networks
         .keys()
@@ -309,6 +335,15 @@ fn is_host_and_port(text: &str) -> bool {
     text.rsplit_once(':').is_some_and(|(host, port)| {
         !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
+}
+
+fn is_namespace_and_name(text: &str) -> bool {
+    let fine = |part: &str| {
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
+        !part.is_empty() && part.bytes().all(allowed) && !part.starts_with('.')
+    };
+    text.split_once('/')
+        .is_some_and(|(namespace, name)| fine(namespace) && !namespace.contains('.') && fine(name))
 }
 
 fn is_pin(text: &str) -> bool {

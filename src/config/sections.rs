@@ -37,6 +37,9 @@ pub struct Config {
     /// The cluster that the VMs join. Needed by each pool with `kubernetes: true`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesConfig>,
+    /// Where a pause can be left beside the API.
+    #[serde(default)]
+    pub pause: PauseConfig,
     /// The hard limits that no policy can pass.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -65,6 +68,10 @@ pub struct PoolConfig {
     /// Labels put on each node after its join.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Taints that each node joins with, as `key=value:NoSchedule`. A template of `user_data` has
+    /// to put them in, as the shipped one does.
+    #[serde(default)]
+    pub taints: Vec<String>,
     /// What one node has to give; learnt from the first node if it is not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node_capacity: Option<CapacityConfig>,
@@ -400,6 +407,21 @@ pub enum Approve {
     Rhizome,
     /// The cluster does, as kubeadm sets it up: whoever holds a join token becomes a node.
     Cluster,
+}
+
+/// Where a pause can be left beside `rhizome pause`, for when the API does not answer. Each stands
+/// for as long as it is there: over restarts, and until it is removed.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PauseConfig {
+    /// A file: while it is there, nothing is changed. Names of pools in it pause these alone, and
+    /// what stands after a `#` is the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// A ConfigMap, as `NAMESPACE/NAME`: while it is there, nothing is changed. Its keys `pools`,
+    /// `who` and `why` may say more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_map: Option<String>,
 }
 
 /// Who is told what asks for a human.

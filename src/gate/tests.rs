@@ -71,10 +71,18 @@ fn held(gate: &Arc<ProgramGate>, action: &Action) -> Option<String> {
     Some(failure.message)
 }
 
+fn standing() -> StandingPause {
+    StandingPause {
+        pools: [PoolName::new("workers")].into(),
+        who: "ann".to_owned(),
+        why: "upgrade".to_owned(),
+    }
+}
+
 #[test]
 fn each_hold_holds_and_says_why() {
     type Set = fn(&ProgramGate, &Hand);
-    let cases: [(&str, Set); 6] = [
+    let cases: [(&str, Set); 7] = [
         ("the journal cannot be written", |gate, _| {
             gate.set_journal_well(false);
         }),
@@ -84,6 +92,9 @@ fn each_hold_holds_and_says_why() {
         }),
         ("the pool is paused by an operator", |gate, _| {
             gate.set_paused(Some(&PoolName::new("workers")), true);
+        }),
+        ("a file or a ConfigMap pauses it", |gate, _| {
+            gate.set_standing(PauseSource::File, Some(standing()));
         }),
         ("its decision is too old", |_, clock| {
             clock.0.store(121, Ordering::SeqCst);
@@ -149,6 +160,18 @@ fn pauses_follow_the_journal_and_outlive_a_restart() {
         state: Box::new(state.clone()),
     })));
     assert!(restored(&|gate| gate.restore(&state)));
+    let mut state = State::default();
+    let at = Timestamp(0);
+    state
+        .standing
+        .insert(PauseSource::ConfigMap, (at, standing()));
+    assert!(restored(&|gate| gate.restore(&state)), "by a ConfigMap");
+    gate.follow(&Record::Pause {
+        source: PauseSource::ConfigMap,
+        pause: None,
+        at: Now::default(),
+    });
+    assert!(!restored(&|_| ()));
     assert_eq!(held(&gate, &cordon("others")), None);
 }
 

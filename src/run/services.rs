@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rhizome_actions::kubernetes::{Access, Approval, Kubernetes, KubernetesOptions};
+use rhizome_actions::kubernetes::{Access, Approval, ConfigMap, Kubernetes, KubernetesOptions};
 use rhizome_actions::openstack::{
     CloudsError, Credentials, Found, Interface as Endpoint, Machine, Named, Network, Openstack,
     OpenstackOptions, Surroundings, find_cloud,
@@ -159,6 +159,12 @@ fn machine(loaded: &Loaded, name: &str, pool: &PoolConfig) -> Result<Machine, Se
         .map(|join| JoinOptions {
             endpoint: join.endpoint.clone(),
             ca_cert_hashes: join.ca_cert_hashes.clone(),
+            // The configuration was checked: what is no taint is not there.
+            taints: pool
+                .taints
+                .iter()
+                .filter_map(|taint| taint.parse().ok())
+                .collect(),
         })
         .unwrap_or_default();
     let template = match &pool.user_data {
@@ -228,6 +234,17 @@ pub(crate) fn kubernetes(loaded: &Loaded) -> Option<KubernetesOptions> {
         evict_unmanaged: false,
         evict_local_storage: false,
     })
+}
+
+/// The ConfigMap that a pause can be left in, and its name, if one is named.
+pub(crate) async fn pause_map(loaded: &Loaded) -> Result<Option<(ConfigMap, String)>, SetupError> {
+    let named = loaded.config.pause.config_map.as_deref();
+    let Some((name, options)) = named.zip(kubernetes(loaded)) else {
+        return Ok(None);
+    };
+    let (namespace, map) = name.split_once('/').unwrap_or(("", name));
+    let map = ConfigMap::new(&options.access, namespace, map).await?;
+    Ok(Some((map, name.to_owned())))
 }
 
 /// In place of a cluster where no pool has one.

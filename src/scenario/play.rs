@@ -475,6 +475,7 @@ fn engine(
         limits: Limits::default(),
         lateness: Duration::from_secs(600),
         heartbeat_sources: vec![SourceName::Kafka],
+        pause_sources: Vec::new(),
     };
     Engine::new(
         settings,

@@ -6,12 +6,12 @@ use std::process::{Command, Output};
 use rhizome::api::{OrderAnswer, StatusReport, WhyReport};
 use rhizome::journal::{FILE, Journal};
 use rhizome_engine::decision::{Decision, Evidence, Observed, Origin, Reason, Refusal, Witness};
-use rhizome_engine::event::{Ready, SourceName, SourceReport, Target};
+use rhizome_engine::event::{PauseSource, Ready, SourceName, SourceReport, StandingPause, Target};
 use rhizome_engine::journal::Record;
 use rhizome_engine::names::{NodeName, OperationId, PoolName, RuleId, VmId};
 use rhizome_engine::remediation::OperationKind;
 use rhizome_engine::status::{
-    BrakeStatus, NodeStatus, OperationStatus, PoolStatus, RuleStatus, Status, Why,
+    BrakeStatus, NodeStatus, OperationStatus, PauseStatus, PoolStatus, RuleStatus, Status, Why,
 };
 use rhizome_engine::sweep::Unclaimed;
 use rhizome_engine::time::{Now, Timestamp};
@@ -226,6 +226,15 @@ fn report() -> StatusReport {
                 brake: "blind kafka".to_owned(),
                 since: Timestamp(at - 60_000),
                 detail: "42s behind".to_owned(),
+            }],
+            pauses: vec![PauseStatus {
+                source: PauseSource::File,
+                since: Timestamp(at - 60_000),
+                pause: StandingPause {
+                    pools: [PoolName::new("workers")].into(),
+                    who: "uid 0, in `/etc/rhizome/pause`".to_owned(),
+                    why: "upgrade".to_owned(),
+                },
             }],
             operations: vec![OperationStatus {
                 id: operation(),

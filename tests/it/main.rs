@@ -21,6 +21,7 @@ mod harness;
 mod killed;
 mod mutants;
 mod operators;
+mod pauses;
 mod readme;
 mod rights;
 mod scenarios;

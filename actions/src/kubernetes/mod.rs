@@ -13,10 +13,12 @@
 //! | `observe.rs` | nodes, leases and pods as the engine knows them |
 //! | `watch.rs` | the watches, and a probe that does not believe in their silence |
 //! | `examine.rs` | what is not as it has to be: access, clocks, rights |
+//! | `config_map.rs` | one ConfigMap: a pause that is left in the cluster |
 //! | `quantity.rs` | `250m`, `1.5Gi` |
 
 mod approve;
 mod client;
+mod config_map;
 mod drain;
 mod errors;
 mod examine;
@@ -42,6 +44,8 @@ use tokio_util::sync::CancellationToken;
 use crate::in_hand::InHand;
 use crate::{Executor, Gate, Seen, SetupError, TokenVault};
 use client::Cluster;
+
+pub use config_map::{ConfigMap, Kept};
 
 /// Which cluster, with what right, and how drains treat what they find.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rhizome_actions::{Executor, Seen};
 use rhizome_engine::action::{ActionKind, Done, FailureKind, NodeRef};
 use rhizome_engine::event::{Observation, Ready, SourceReport};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -137,4 +138,26 @@ async fn the_account_may_not_do_what_it_need_not() {
             "it evicts, and deletes no pod"
         );
     }
+}
+
+#[tokio::test]
+async fn a_pause_is_read_where_the_manifest_allows_it_and_nothing_else_is() {
+    let Some(ours) = Ours::start().await else {
+        return;
+    };
+    let map = ours.config_map("rhizome", "rhizome-pause").await;
+    assert_eq!(map.read().await, Ok(None));
+    ours.place
+        .apply(&json!({"apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": "rhizome", "name": "rhizome-pause"},
+        "data": {"why": "upgrade"}}));
+    let kept = map.read().await.unwrap().unwrap();
+    assert_eq!(kept.data["why"], "upgrade");
+    assert!(kept.manager.starts_with("kubectl"), "{kept:?}");
+    ours.place
+        .kubectl(&["delete", "configmap", "rhizome-pause", "-n", "rhizome"]);
+    assert_eq!(map.read().await, Ok(None));
+    let other = ours.config_map("kube-public", "kube-root-ca.crt").await;
+    let refused = other.read().await.unwrap_err();
+    assert!(refused.message.contains("RBAC"), "{refused:?}");
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rhizome_actions::kubernetes::{Access, Approval, Kubernetes, KubernetesOptions};
+use rhizome_actions::kubernetes::{Access, Approval, ConfigMap, Kubernetes, KubernetesOptions};
 use rhizome_actions::{Executor, Gate, JoinToken, Pass, TokenVault, install_crypto_provider};
 use rhizome_engine::action::{Action, ActionKey, ActionKind, ActionResult, Done, Failure, NodeRef};
 use rhizome_engine::event::{NodeView, Observation, Ready};
@@ -59,6 +59,14 @@ fn place() -> Option<&'static Place> {
 }
 
 impl Place {
+    fn access(&self, token: &str) -> Access {
+        Access::Url {
+            url: format!("https://{}", self.env["endpoint"]),
+            token: Some(token.to_owned().into()),
+            ca_file: Some(self.env["ca"].clone().into()),
+        }
+    }
+
     /// kubectl, as one who may do everything. What it prints.
     pub fn kubectl(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().unwrap();
@@ -124,11 +132,7 @@ impl Ours {
         let clock = Arc::new(WallClock(Instant::now()));
         let vault = Arc::new(TokenVault::new());
         let options = KubernetesOptions {
-            access: Access::Url {
-                url: format!("https://{}", place.env["endpoint"]),
-                token: Some(token.to_owned().into()),
-                ca_file: Some(place.env["ca"].clone().into()),
-            },
+            access: place.access(token),
             approval,
             evict_unmanaged: false,
             evict_local_storage: false,
@@ -142,6 +146,12 @@ impl Ours {
             vault,
             clock,
         }
+    }
+
+    /// A ConfigMap, read by our account.
+    pub async fn config_map(&self, namespace: &str, name: &str) -> ConfigMap {
+        let access = self.place.access(&self.place.token);
+        ConfigMap::new(&access, namespace, name).await.unwrap()
     }
 
     /// Carries out an action that may take so many seconds.

@@ -282,6 +282,7 @@ fn cloud(
     let join = JoinOptions {
         endpoint: "10.0.0.10:6443".to_owned(),
         ca_cert_hashes: vec![format!("sha256:{}", "0".repeat(64))],
+        taints: Vec::new(),
     };
     let machine = Machine {
         image: Options::default().images.keys().next().unwrap().clone(),

@@ -79,6 +79,7 @@ fn bench(url: &str) -> Bench {
     let join = JoinOptions {
         endpoint: "10.0.0.10:6443".to_owned(),
         ca_cert_hashes: vec!["sha256:ab".to_owned()],
+        taints: Vec::new(),
     };
     let machine = Machine {
         image: "image".to_owned(),

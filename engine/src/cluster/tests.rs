@@ -27,6 +27,7 @@ impl Seen {
             limits: Limits::default(),
             lateness: Duration::from_secs(600),
             heartbeat_sources: Vec::new(),
+            pause_sources: Vec::new(),
         };
         Self {
             cluster: Cluster::new(&settings),

@@ -40,10 +40,10 @@ impl Engine {
     }
 
     /// A brake closed or opened: journaled, and made known.
-    fn brake(&mut self, now: Now, change: crate::guard::Change) {
+    pub(super) fn brake(&mut self, now: Now, change: crate::guard::Change) {
         let pool = match &change.brake {
             Brake::Storm(pool) => Some(pool.clone()),
-            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock => None,
+            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_) => None,
         };
         let slot = pool
             .as_ref()

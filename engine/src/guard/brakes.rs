@@ -107,6 +107,7 @@ impl Brakes {
         self.update_inventories(sight, state, &mut changes);
         self.update_clock(sight, state, &mut changes);
         self.update_storms(sight, state, &mut changes);
+        forget_pauses(sight.settings, state, &mut changes);
         changes
     }
 
@@ -208,6 +209,22 @@ impl Brakes {
                     });
                 }
             }
+        }
+    }
+}
+
+/// A brake for a pause that could not be read goes with the wish to read it: its source was taken
+/// out of the configuration.
+fn forget_pauses(settings: &Settings, state: &State, changes: &mut Vec<Change>) {
+    for brake in state.brakes.keys() {
+        if let Brake::Pause(source) = brake
+            && !settings.pause_sources.contains(source)
+        {
+            changes.push(Change {
+                brake: brake.clone(),
+                on: false,
+                detail: format!("{} is not looked at any more", source.words()),
+            });
         }
     }
 }

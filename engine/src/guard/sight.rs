@@ -36,6 +36,12 @@ impl Guard<'_> {
     pub(crate) fn sight_of(&self, settings: &PoolSettings) -> Result<(), Refused> {
         self.inventory_read(settings)?;
         self.inventories_whole(&[SourceName::Openstack, SourceName::Kubernetes])?;
+        // I39: somebody may have said stop, where we cannot read it.
+        for source in &self.sight.settings.pause_sources {
+            if let Some((_, why)) = self.state.brakes.get(&Brake::Pause(*source)) {
+                return refuse(Reason::Paused, why.clone());
+            }
+        }
         if let Some((_, why)) = self.state.brakes.get(&Brake::Clock) {
             return refuse(Reason::ClockStep, why.clone());
         }

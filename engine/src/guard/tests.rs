@@ -4,6 +4,7 @@ use std::time::Duration;
 
 mod brakes;
 pub(crate) mod ill;
+mod pauses;
 mod witnesses;
 
 use crate::decision::{Reason, Rung};
@@ -357,6 +358,24 @@ pub(crate) const ROWS: &[Row] = &[
         },
         then: load_rises,
         else_decides: "add",
+    },
+    Row {
+        reason: Reason::Paused,
+        name: "a pause by a file",
+        plan: as_it_is,
+        both: warm,
+        only: |lab| lab.pause_file(Ok(Some(pauses::everything("upgrade")))),
+        then: load_rises,
+        else_decides: "add",
+    },
+    Row {
+        reason: Reason::Paused,
+        name: "whether there is a pause cannot be read",
+        plan: as_it_is,
+        both: warm,
+        only: |lab| lab.pause_file(Err("permission denied")),
+        then: w3_dies,
+        else_decides: "reboot w3",
     },
     Row {
         reason: Reason::NotOwned,

@@ -81,6 +81,14 @@ impl State {
                 }
             }
             Record::Wish { at, key, wish, .. } => self.wish(*at, key, wish),
+            Record::Pause { source, pause, at } => match pause {
+                Some(pause) => {
+                    self.standing.insert(*source, (at.wall, pause.clone()));
+                }
+                None => {
+                    self.standing.remove(source);
+                }
+            },
             Record::Brake {
                 brake,
                 on,

@@ -58,6 +58,18 @@ pub(in crate::commands) fn record(record: &Record) -> String {
         }
         Record::Rung { node, rung, .. } => format!("{node}: rung {} of the ladder", rung.as_str()),
         Record::Wish { who, why, wish, .. } => format!("{who} {}: {}", wished(wish), plain(why)),
+        Record::Pause {
+            source,
+            pause: Some(pause),
+            ..
+        } => format!(
+            "{} pauses {}, left by {}: {}",
+            source.words(),
+            pause.scope(),
+            plain(&pause.who),
+            plain(&pause.why)
+        ),
+        Record::Pause { source, .. } => format!("the pause of {} is over", source.words()),
         Record::Brake {
             brake, on, detail, ..
         } => {
@@ -87,6 +99,7 @@ fn brake_name(brake: &Brake) -> String {
         Brake::Blind(source) => format!("blind {}", source.as_str()),
         Brake::Inventory(source) => format!("inventory {}", source.as_str()),
         Brake::Clock => "clock".to_owned(),
+        Brake::Pause(source) => format!("pause {}", source.as_str()),
     }
 }
 

@@ -121,8 +121,7 @@ impl World {
         }
     }
 
-    /// Makes, replaces or removes an object as an operator would by other means; for tests
-    /// and stories. An object without a uid gets one.
+    /// Makes or replaces an object as an operator would by other means; for tests and stories. An object without a uid gets one.
     pub fn put_object(&mut self, kind: Kind, mut object: Value) {
         let key = store::key_of(&object);
         if text(&object, "/metadata/uid").is_none() {
@@ -142,6 +141,11 @@ impl World {
             );
         }
         self.cluster.store.put(kind, object);
+    }
+
+    /// Removes an object at once, whatever still holds on to it; for tests and stories.
+    pub fn remove_object(&mut self, kind: Kind, namespace: &str, name: &str) {
+        self.cluster.store.remove(kind, namespace, name);
     }
 }
 

@@ -17,6 +17,8 @@ pub(crate) struct Setup {
     pub(crate) tokens: bool,
     /// How long a decision is good for, and how long a pool is left alone after a failure.
     pub(crate) decision_expiry: &'static str,
+    /// Whether it looks for a pause in the file `pause` and in the ConfigMap `rhizome/rhizome-pause`.
+    pub(crate) pause: bool,
 }
 
 /// A policy that never has a reason to act: what happens is the operator's.
@@ -30,6 +32,7 @@ impl Default for Setup {
             policies: vec![("idle.rhai", IDLE.to_owned())],
             tokens: false,
             decision_expiry: "2m",
+            pause: false,
         }
     }
 }
@@ -99,6 +102,11 @@ fn configuration(setup: &Setup, standin: &Standin) -> String {
     } else {
         ""
     };
+    let pause = if setup.pause {
+        "pause: { file: pause, config_map: rhizome/rhizome-pause }\n"
+    } else {
+        ""
+    };
     format!(
         r#"cluster: test
 state: state
@@ -134,7 +142,7 @@ limits:
     removals_per_minute_pool: 1000
     removals_per_ten_minutes: 1000
     decision_expiry: {expiry}
-log: {{ level: info, format: json }}
+{pause}log: {{ level: info, format: json }}
 "#,
         keystone = standin.openstack_url(),
         expiry = setup.decision_expiry,

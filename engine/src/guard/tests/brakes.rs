@@ -183,6 +183,7 @@ fn settings() -> crate::settings::Settings {
         limits: crate::settings::Limits::default(),
         lateness: Duration::ZERO,
         heartbeat_sources: vec![SourceName::Kafka],
+        pause_sources: Vec::new(),
     }
 }
 
