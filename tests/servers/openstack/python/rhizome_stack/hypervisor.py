@@ -62,10 +62,13 @@ class Driver(fake.FakeDriver):
         return super().power_on(context, instance, *args, **kwargs)
 
     def get_info(self, instance, use_cache=True):
-        if os.path.exists(_path('crash', instance.uuid)):
+        if self._crashed(instance):
             return hardware.InstanceInfo(state=power_state.SHUTDOWN)
         return super().get_info(instance, use_cache)
 
+    def _crashed(self, instance):
+        return os.path.exists(_path('crash', instance.uuid))
+
     def _mend(self, instance):
-        if os.path.exists(_path('crash', instance.uuid)):
+        if self._crashed(instance):
             os.unlink(_path('crash', instance.uuid))
