@@ -5,7 +5,7 @@ use std::time::Duration;
 use rhizome_engine::action::{ActionKind, Done, FailureKind};
 use serde_json::{Value, json};
 
-use crate::place::{Place, Worker, place, until};
+use crate::place::{Place, TAINT, Worker, place, until};
 
 const SPACE: &str = "life";
 
@@ -73,6 +73,13 @@ async fn a_node_is_made_serves_is_drained_under_its_budget_and_is_gone() {
         done
     })
     .await;
+    let taints = &place.get(&["node", &first.name])["spec"]["taints"];
+    let taint =
+        json!({"key": "example.org/pool", "value": "workers", "effect": "PreferNoSchedule"});
+    assert!(
+        taints.as_array().is_some_and(|all| all.contains(&taint)),
+        "not {TAINT}: {taints}"
+    );
     place.apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SPACE}}));
     label(&place, &first).await;
     place.apply(&deployment(2));

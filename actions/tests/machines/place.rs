@@ -27,6 +27,8 @@ use crate::scripts;
 pub const PATIENCE: Duration = Duration::from_secs(420);
 const CLUSTER: &str = "blue";
 const POOL: &str = "workers";
+/// Of every node of the pool. It keeps no pod away that has nowhere else to go.
+pub const TAINT: &str = "example.org/pool=workers:PreferNoSchedule";
 
 /// What runs here, and our executor on it.
 pub struct Place {
@@ -48,8 +50,9 @@ pub async fn place() -> Option<Arc<Place>> {
     static ENV: OnceLock<Option<BTreeMap<String, String>>> = OnceLock::new();
     install_crypto_provider();
     let env = ENV.get_or_init(|| {
-        let up =
-            scripts::run("machines", "down", &[], &[]) && scripts::run("machines", "up", &[], &[]);
+        let fresh = std::env::var_os("RHIZOME_SERVERS_KEEP").is_none();
+        let up = (!fresh || scripts::run("machines", "down", &[], &[]))
+            && scripts::run("machines", "up", &[], &[]);
         let env = up.then(|| scripts::env("machines"))?;
         let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
         kubectl(&env, &["apply", "-f", manifest]);
@@ -71,6 +74,7 @@ fn cloud(env: &BTreeMap<String, String>) -> OpenstackOptions {
     let join = JoinOptions {
         endpoint: env["endpoint"].clone(),
         ca_cert_hashes: vec![env["ca_hash"].clone()],
+        taints: vec![TAINT.parse().unwrap()],
     };
     let machine = Machine {
         image: env["image"].clone(),
