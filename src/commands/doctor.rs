@@ -9,8 +9,8 @@ use std::time::Duration;
 use clap::Args;
 use rhizome_actions::kubernetes::Kubernetes;
 use rhizome_actions::openstack::Openstack;
-use rhizome_actions::{Executor, Finding, Health, TokenVault, install_crypto_provider};
-use rhizome_engine::event::Observation;
+use rhizome_actions::{Finding, Health, TokenVault, install_crypto_provider};
+use rhizome_engine::names::PoolName;
 use rhizome_engine::time::Clock;
 use serde::Serialize;
 use tokio::net::TcpStream;
@@ -24,6 +24,9 @@ use crate::run::services;
 
 /// How long a broker's port may take to open.
 const CONNECT: Duration = Duration::from_secs(5);
+
+const PAUSE_RIGHT: &str =
+    "let our account read the ConfigMap of `pause.config_map`, as deploy/rbac.yaml does";
 
 /// `doctor`.
 #[derive(Debug, Args)]
@@ -116,39 +119,54 @@ async fn kafka(loaded: &Loaded) -> Vec<Finding> {
 
 async fn openstack(loaded: &Loaded, clock: &Arc<dyn Clock>) -> Vec<Finding> {
     let advice = "check `openstack`: the address, the CA and the credentials";
-    let client = match services::openstack(loaded) {
-        Ok(options) => Openstack::new(options, Arc::clone(clock), Arc::new(TokenVault::new())),
-        Err(error) => return vec![Finding::bad("credentials", error.to_string(), advice)],
+    let bad = |said: String| vec![Finding::bad("credentials", said, advice)];
+    let (options, source) = match services::openstack(loaded) {
+        Ok(found) => found,
+        Err(error) => return bad(error.to_string()),
     };
-    let client = match client {
-        Ok(client) => client,
-        Err(error) => return vec![Finding::bad("credentials", error.to_string(), advice)],
-    };
-    vec![match client.observe().await {
-        Ok(seen) => {
-            let servers = seen.iter().find_map(|one| match one {
-                Observation::Servers { servers, .. } => Some(servers.len()),
-                _ => None,
-            });
-            let servers = servers.unwrap_or_default();
-            Finding::ok("cloud", format!("we are let in, and see {servers} servers"))
-        }
-        Err(failure) => Finding::bad("cloud", failure.message, advice),
-    }]
+    let client = Openstack::new(options, Arc::clone(clock), Arc::new(TokenVault::new()));
+    let pools = loaded.config.pools.iter();
+    let most = pools.map(|(name, pool)| (PoolName::new(name), pool.max + pool.surge));
+    match client {
+        Ok(client) => client.examine(&source, &most.collect()).await,
+        Err(error) => bad(error.to_string()),
+    }
 }
 
 async fn kubernetes(loaded: &Loaded, clock: &Arc<dyn Clock>) -> Vec<Finding> {
     let Some(options) = services::kubernetes(loaded) else {
         return Vec::new();
     };
-    match Kubernetes::new(options, Arc::clone(clock), Arc::new(TokenVault::new())).await {
-        Ok(client) => client.examine().await,
+    let client = Kubernetes::new(options, Arc::clone(clock), Arc::new(TokenVault::new())).await;
+    match client {
+        Ok(client) => {
+            let mut found = client.examine().await;
+            found.extend(pause(loaded).await);
+            found
+        }
         Err(error) => vec![Finding::bad(
             "credentials",
             error.to_string(),
             "check `kubernetes.kubeconfig`",
         )],
     }
+}
+
+/// Whether the ConfigMap of a pause can be read: if not, nothing would ever be removed.
+async fn pause(loaded: &Loaded) -> Option<Finding> {
+    let (map, name) = match services::pause_map(loaded).await {
+        Ok(found) => found?,
+        Err(error) => return Some(Finding::bad("pause", error.to_string(), PAUSE_RIGHT)),
+    };
+    Some(match map.read().await {
+        Ok(None) => Finding::ok("pause", format!("none by the ConfigMap `{name}`")),
+        Ok(Some(_)) => Finding::warning(
+            "pause",
+            format!("the ConfigMap `{name}` is there and pauses"),
+            "`kubectl delete configmap` ends it",
+        ),
+        Err(failure) => Finding::bad("pause", failure.message, PAUSE_RIGHT),
+    })
 }
 
 fn table(report: &Report, out: &Out) -> String {

@@ -20,7 +20,7 @@ use rhizome_engine::time::Clock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Approve, Interface, Loaded, PoolConfig, SecretError};
+use crate::config::{Approve, Interface, Loaded, PoolConfig, Secret, SecretError};
 use crate::notify::Webhook;
 
 /// Why cloud or cluster cannot be set up.
@@ -58,7 +58,8 @@ pub(super) async fn executor(
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<dyn Executor>, ServicesError> {
     let vault = Arc::new(TokenVault::new());
-    let options = openstack(loaded)?;
+    let (options, source) = openstack(loaded)?;
+    tracing::info!(source, "credentials for openstack found");
     let cloud = Openstack::new(options, Arc::clone(clock), Arc::clone(&vault))?;
     let cluster: Arc<dyn Executor> = match kubernetes(loaded) {
         Some(options) => {
@@ -93,28 +94,38 @@ pub(super) fn webhook(loaded: &Loaded) -> Result<Option<Webhook>, ServicesError>
 fn access(loaded: &Loaded) -> Result<Found, ServicesError> {
     let config = &loaded.config.openstack;
     let Some(auth_url) = &config.auth_url else {
-        let found = find_cloud(config.cloud.as_deref(), &Surroundings::here())?;
-        tracing::info!(source = found.source, "credentials for openstack found");
-        return Ok(found);
+        return Ok(find_cloud(config.cloud.as_deref(), &Surroundings::here())?);
     };
-    let credentials = if let Some(credential) = &config.application_credential {
-        Credentials::ApplicationCredential {
+    let (credentials, secret) = if let Some(credential) = &config.application_credential {
+        let found = Credentials::ApplicationCredential {
             id: credential.id.clone(),
             secret: credential.secret.read(&loaded.folder)?,
-        }
+        };
+        (found, &credential.secret)
     } else if let Some(password) = &config.password {
-        Credentials::Password {
+        let found = Credentials::Password {
             username: Named::Name(password.user.clone()),
             user_domain: Named::Name(password.user_domain.clone()),
             password: password.password.read(&loaded.folder)?,
             project: Named::Name(password.project.clone()),
             project_domain: Named::Name(password.project_domain.clone()),
-        }
+        };
+        (found, &password.password)
     } else {
         return Err(ServicesError::NoCredentials);
     };
     Ok(Found {
-        source: "the configuration".to_owned(),
+        source: match secret {
+            Secret::File(path) => {
+                format!(
+                    "the configuration, the secret from the file `{}`",
+                    path.display()
+                )
+            }
+            Secret::Env(name) => {
+                format!("the configuration, the secret from the variable `{name}`")
+            }
+        },
         auth_url: auth_url.0.clone(),
         credentials,
         region: None,
@@ -127,14 +138,15 @@ fn access(loaded: &Loaded) -> Result<Found, ServicesError> {
     })
 }
 
-pub(crate) fn openstack(loaded: &Loaded) -> Result<OpenstackOptions, ServicesError> {
+/// What the client of the cloud is set up with, and where its credentials come from.
+pub(crate) fn openstack(loaded: &Loaded) -> Result<(OpenstackOptions, String), ServicesError> {
     let config = &loaded.config.openstack;
     let access = access(loaded)?;
     let mut machines = std::collections::BTreeMap::new();
     for (name, pool) in &loaded.config.pools {
         machines.insert(PoolName::new(name), machine(loaded, name, pool)?);
     }
-    Ok(OpenstackOptions {
+    let options = OpenstackOptions {
         auth_url: access.auth_url,
         credentials: access.credentials,
         // What the configuration says goes before what a cloud's file says.
@@ -147,7 +159,8 @@ pub(crate) fn openstack(loaded: &Loaded) -> Result<OpenstackOptions, ServicesErr
         cluster: loaded.config.cluster.clone(),
         poll: config.poll.0,
         machines,
-    })
+    };
+    Ok((options, access.source))
 }
 
 fn machine(loaded: &Loaded, name: &str, pool: &PoolConfig) -> Result<Machine, ServicesError> {

@@ -63,3 +63,38 @@ fn what_is_well_and_what_is_not_is_told_with_what_to_do() {
     assert_eq!(code, 1, "{table}");
     assert!(table.contains("check `openstack`"), "{table}");
 }
+
+#[test]
+fn where_we_come_from_and_what_the_quotas_leave_is_told() {
+    let site = Site::new(Setup::default());
+    let (code, table) = doctor(&site, &[]);
+    assert_eq!(code, 0, "{table}");
+    for told in [
+        "the secret from the file `openstack-password`",
+        "(****)",
+        "instances: 0 of 50 used, 0 of them by others; the pools may come to 4",
+        "ports: ",
+        "in this project we are: ",
+    ] {
+        assert!(table.contains(told), "{told}: {table}");
+    }
+    let clocks = table.lines().filter(|line| line.contains("clocks"));
+    assert_eq!(clocks.count(), 2, "Nova's and the API server's: {table}");
+    assert!(!table.contains("too many"), "{table}");
+
+    let config = std::fs::read_to_string(site.path("rhizome.yaml")).unwrap();
+    site.put("rhizome.yaml", &config.replace("max: 3", "max: 300"));
+    let (code, table) = doctor(&site, &[]);
+    assert_eq!(code, 0, "a warning is no failure: {table}");
+    assert!(
+        table.contains("the pools may come to 301: 251 too many"),
+        "{table}"
+    );
+    assert!(table.contains("ask the cloud's operators"), "{table}");
+
+    let flavor = config.replace("flavor: \"3\"", "flavor: m9");
+    site.put("rhizome.yaml", &flavor);
+    let (code, table) = doctor(&site, &[]);
+    assert_eq!(code, 1, "{table}");
+    assert!(table.contains("there is no flavor `m9`"), "{table}");
+}

@@ -2,19 +2,12 @@
 //! the clocks agree, and which rights are lacking. Nothing is changed by it.
 
 use http::StatusCode;
-use jiff::fmt::rfc2822;
 use kube::config::Kubeconfig;
-use rhizome_engine::time::{Timestamp, format_duration};
 use serde_json::{Value, json};
 
 use super::{Access, Approval, Kubernetes};
-use crate::{Finding, Health};
-
-/// From here on a difference of the clocks is told: HTTP's dates are of whole seconds, and a
-/// slow answer is a second old.
-const SKEW_TOLD: std::time::Duration = std::time::Duration::from_secs(5);
-/// From here on it is wrong: half of what a lease may be old (`lease_grace`, 40 s).
-const SKEW_WRONG: std::time::Duration = std::time::Duration::from_secs(20);
+use crate::Finding;
+use crate::findings::clocks;
 
 /// A right: verb, group, resource (with its part after a `/`), namespace and name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,7 +126,8 @@ impl Kubernetes {
             "API server",
             format!("answers, {}", version.unwrap_or("of unknown version")),
         ));
-        found.extend(answer.date.as_deref().and_then(|date| self.clocks(date)));
+        let date = answer.date.as_deref();
+        found.extend(date.and_then(|date| clocks(self.clock.now().wall, date)));
         found.extend(self.rights().await);
         found.push(match self.look().await {
             Ok(seen) => Finding::ok(
@@ -143,15 +137,6 @@ impl Kubernetes {
             Err(failure) => Finding::bad("inventory", failure.message, "see the rights above"),
         });
         found
-    }
-
-    /// Our clock and the API server's.
-    fn clocks(&self, date: &str) -> Option<Finding> {
-        let theirs = rfc2822::parse(date).ok()?.timestamp();
-        Some(skew(
-            self.clock.now().wall,
-            Timestamp(theirs.as_millisecond()),
-        ))
     }
 
     async fn rights(&self) -> Vec<Finding> {
@@ -181,22 +166,6 @@ impl Kubernetes {
                 Finding::bad("rights", format!("lacking: {right}"), advice)
             })
             .collect()
-    }
-}
-
-fn skew(ours: Timestamp, theirs: Timestamp) -> Finding {
-    let apart = ours.since(theirs).max(theirs.since(ours));
-    let said = format!("{} apart", format_duration(apart));
-    let advice = "set both by NTP: leases and tokens are judged by the clock";
-    if apart >= SKEW_WRONG {
-        Finding::bad("clocks", said, advice)
-    } else if apart >= SKEW_TOLD {
-        Finding {
-            health: Health::Warning,
-            ..Finding::bad("clocks", said, advice)
-        }
-    } else {
-        Finding::ok("clocks", said)
     }
 }
 
@@ -260,19 +229,5 @@ mod tests {
         let attributes = &RIGHTS_TO_APPROVE[1].review()["spec"]["resourceAttributes"];
         assert_eq!(attributes["resource"], "certificatesigningrequests");
         assert_eq!(attributes["subresource"], "approval");
-    }
-
-    #[test]
-    fn clocks_that_are_apart_are_told_whichever_is_ahead() {
-        for (ours, theirs, health) in [
-            (0, 1_000, Health::Ok),
-            (0, 6_000, Health::Warning),
-            (6_000, 0, Health::Warning),
-            (0, 20_000, Health::Bad),
-            (20_000, 0, Health::Bad),
-        ] {
-            let found = skew(Timestamp(ours), Timestamp(theirs));
-            assert_eq!(found.health, health, "{ours} {theirs}");
-        }
     }
 }

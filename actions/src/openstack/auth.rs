@@ -38,6 +38,8 @@ pub(super) struct Token {
     pub(super) network: Option<String>,
     /// The project that the token is for.
     pub(super) project: Option<String>,
+    /// The names of our roles there.
+    pub(super) roles: Vec<String>,
     renew_at: Monotonic,
 }
 
@@ -174,6 +176,12 @@ impl Session {
                 .project
                 .as_ref()
                 .map(|project| project.id.clone()),
+            roles: body
+                .token
+                .roles
+                .iter()
+                .map(|role| role.name.clone())
+                .collect(),
             renew_at: self.clock.now().mono.plus(body.token.useful_life()),
         })
     }
@@ -253,6 +261,13 @@ struct TokenBody {
     catalog: Vec<Service>,
     #[serde(default)]
     project: Option<Project>,
+    #[serde(default)]
+    roles: Vec<Role>,
+}
+
+#[derive(Deserialize)]
+struct Role {
+    name: String,
 }
 
 #[derive(Deserialize)]
@@ -304,6 +319,7 @@ mod tests {
                 expires_at: expires.parse().ok(),
                 catalog: Vec::new(),
                 project: None,
+                roles: Vec::new(),
             }
             .useful_life()
         };

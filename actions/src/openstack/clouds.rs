@@ -130,7 +130,7 @@ pub enum CloudsError {
 ///
 /// Returns why none can be had.
 pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsError> {
-    let (file, mut clouds) = load(around)?;
+    let (files, mut clouds) = load(around)?;
     let variable = |key: &str| around.variables.get(key).filter(|value| !value.is_empty());
     let from_variables = variable("OS_CLOUD_NAME")
         .map_or(FROM_VARIABLES, String::as_str)
@@ -156,10 +156,17 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
     let Some(Value::Object(cloud)) = clouds.get(&name) else {
         return Err(CloudsError::Unknown { name, there });
     };
-    let source = match &file {
-        _ if name == from_variables => "the variables `OS_*`".to_owned(),
-        Some(file) => format!("the cloud `{name}` in `{}`", file.display()),
-        None => format!("the cloud `{name}`"),
+    let source = if name == from_variables {
+        let names: Vec<_> = ours(&around.variables)
+            .map(|(name, _)| format!("`{name}`"))
+            .collect();
+        format!("the variables {}", names.join(", "))
+    } else {
+        let files: Vec<_> = files
+            .iter()
+            .map(|file| format!("`{}`", file.display()))
+            .collect();
+        format!("the cloud `{name}` in {}", files.join(" and "))
     };
     read(cloud, source, variable("HOME"))
 }
@@ -190,8 +197,8 @@ fn folders(around: &Surroundings) -> Vec<PathBuf> {
     folders
 }
 
-/// The clouds of the files, and the file that they stand in.
-fn load(around: &Surroundings) -> Result<(Option<PathBuf>, Map<String, Value>), CloudsError> {
+/// The clouds of the files, and the files that they stand in.
+fn load(around: &Surroundings) -> Result<(Vec<PathBuf>, Map<String, Value>), CloudsError> {
     let first = |kind: &str, variable: &str| {
         let named = around
             .variables
@@ -215,13 +222,13 @@ fn load(around: &Surroundings) -> Result<(Option<PathBuf>, Map<String, Value>), 
         },
     };
     let (file, mut whole) = parsed(first("clouds", "OS_CLIENT_CONFIG_FILE"))?;
-    let (_, secure) = parsed(first("secure", "OS_CLIENT_SECURE_FILE"))?;
+    let (secret, secure) = parsed(first("secure", "OS_CLIENT_SECURE_FILE"))?;
     merge(&mut whole, secure);
     let clouds = match whole.get_mut("clouds").map(Value::take) {
         Some(Value::Object(clouds)) => clouds,
         _ => Map::new(),
     };
-    Ok((file, clouds))
+    Ok((file.into_iter().chain(secret).collect(), clouds))
 }
 
 /// Puts `new` over `old`, map by map.
@@ -240,17 +247,19 @@ fn merge(old: &mut Value, new: Value) {
     }
 }
 
+/// The variables that openstacksdk makes a cloud of.
+fn ours(variables: &BTreeMap<String, String>) -> impl Iterator<Item = (&String, &String)> {
+    variables.iter().filter(|(name, _)| {
+        name.starts_with("OS_") && !NOT_OURS.iter().any(|others| name.starts_with(others))
+    })
+}
+
 /// The cloud that the variables make up; none if they only choose.
 fn of_variables(variables: &BTreeMap<String, String>) -> Option<Map<String, Value>> {
-    let ours = || {
-        variables.iter().filter(|(name, _)| {
-            name.starts_with("OS_") && !NOT_OURS.iter().any(|others| name.starts_with(others))
-        })
-    };
-    ours()
+    ours(variables)
         .any(|(name, _)| !SELECTORS.contains(&name.as_str()))
         .then(|| {
-            ours()
+            ours(variables)
                 .filter_map(|(name, value)| {
                     let key = name.strip_prefix("OS_")?.to_lowercase();
                     Some((key, Value::String(value.clone())))

@@ -7,6 +7,7 @@
 //! | `errors.rs` | what an answer means, by what must be done about it |
 //! | `protocol.rs` | what Nova writes and reads |
 //! | `clouds.rs` | credentials out of `clouds.yaml`, `secure.yaml` and `OS_*` |
+//! | `examine.rs` | what is not as it has to be: access, roles, clocks, quotas |
 //! | `executor.rs` | actions: look, check that it is ours, pass the gate, call once |
 //! | `create.rs` | the create: quotas, ports, and which flavor and zone |
 //! | `candidates.rs` | which flavor and zone a pool's next machine is tried with |
@@ -24,6 +25,7 @@ mod client;
 mod clouds;
 mod create;
 mod errors;
+mod examine;
 mod executor;
 mod network;
 mod preflight;

@@ -126,14 +126,7 @@ impl Openstack {
     }
 
     async fn network_rows(&self, ports: usize, addresses: usize, trace: &Trace) -> Vec<Row> {
-        let Ok(token) = self.nova.ready().await else {
-            return Vec::new();
-        };
-        let (Some(_), Some(project)) = (&token.network, &token.project) else {
-            return Vec::new();
-        };
-        let path = format!("/v2.0/quotas/{project}/details.json");
-        let Some(quota) = self.nova.seen(Service::Network, &path, trace).await else {
+        let Some(quota) = self.network_quota(trace).await else {
             return Vec::new();
         };
         let row = |what, key: &str, wanted: usize| Row {
@@ -153,9 +146,19 @@ impl Openstack {
     }
 }
 
+impl Openstack {
+    /// Neutron's quotas and what is used of them; none if they cannot be seen.
+    pub(super) async fn network_quota(&self, trace: &Trace) -> Option<Value> {
+        let token = self.nova.ready().await.ok()?;
+        let (_, project) = token.network.as_ref().zip(token.project.as_ref())?;
+        let path = format!("/v2.0/quotas/{project}/details.json");
+        self.nova.seen(Service::Network, &path, trace).await
+    }
+}
+
 impl Nova {
     /// What a look shows; none if it cannot be made.
-    async fn seen(&self, service: Service, path: &str, trace: &Trace) -> Option<Value> {
+    pub(super) async fn seen(&self, service: Service, path: &str, trace: &Trace) -> Option<Value> {
         const CALL: &str = "look before a create";
         match self.look_at(service, CALL, path, trace).await {
             Ok(answer) if answer.status == StatusCode::OK => {
