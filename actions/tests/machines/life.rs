@@ -112,28 +112,7 @@ async fn a_node_is_made_serves_is_drained_under_its_budget_and_is_gone() {
     assert_eq!(place.pods_on(SPACE, &second).len(), 2);
     assert!(place.pods_on(SPACE, &first).is_empty());
 
-    remove(&place, &first).await;
+    place.remove(&first).await;
     place.kubectl(&["delete", "namespace", SPACE]);
-    remove(&place, &second).await;
-}
-
-/// Takes a machine away as Rhizome does: the server first, and the Node when that is gone.
-async fn remove(place: &Place, worker: &Worker) {
-    let delete = ActionKind::DeleteServer {
-        vm: worker.vm.clone(),
-    };
-    assert_eq!(place.act(worker.number, delete).await, Ok(Done::Accepted));
-    until("the machine to be gone", || {
-        place.switch("state", worker, &[]).1 == "absent"
-    })
-    .await;
-    crate::place::until_some("the server to be gone", || async {
-        place.server(&worker.vm.id).await.is_none().then_some(())
-    })
-    .await;
-    let delete = ActionKind::DeleteNode {
-        node: worker.node.clone(),
-    };
-    assert_eq!(place.act(worker.number, delete).await, Ok(Done::Accepted));
-    assert!(place.node(&worker.name).await.is_none());
+    place.remove(&second).await;
 }

@@ -224,6 +224,25 @@ impl Place {
         }
     }
 
+    /// Takes a machine away as Rhizome does: the server first, and the Node when that is gone.
+    pub async fn remove(&self, worker: &Worker) {
+        let vm = worker.vm.clone();
+        let delete = self.act(worker.number, ActionKind::DeleteServer { vm });
+        assert_eq!(delete.await, Ok(Done::Accepted));
+        until("the machine to be gone", || {
+            self.switch("state", worker, &[]).1 == "absent"
+        })
+        .await;
+        until_some("the server to be gone", || async {
+            self.server(&worker.vm.id).await.is_none().then_some(())
+        })
+        .await;
+        let node = worker.node.clone();
+        let delete = self.act(worker.number, ActionKind::DeleteNode { node });
+        assert_eq!(delete.await, Ok(Done::Accepted));
+        assert!(self.node(&worker.name).await.is_none());
+    }
+
     /// Waits until the node is there and that ready.
     pub async fn node_is(&self, name: &str, ready: Ready) -> NodeView {
         let what = format!("the node {name} to be {ready:?}");
@@ -261,9 +280,12 @@ impl Place {
         servers.find(|server| server.id == *id)
     }
 
-    /// What is seen of both; nothing while one of them does not answer.
+    /// What is seen of both, once both answer: silence is not absence.
     async fn observe(&self) -> Vec<Observation> {
-        self.services.observe().await.unwrap_or_default()
+        until_some("an answer of cloud and cluster", || async {
+            self.services.observe().await.ok()
+        })
+        .await
     }
 
     /// Which boot of its machine a node is in.
