@@ -218,7 +218,7 @@ fn the_batch_read_is_clean_under_valgrind() {
         .args(["--exact", test])
         .output();
     let Ok(run) = run else {
-        support::scripts::left_out("`valgrind` is not installed");
+        support::scripts::left_out("valgrind", "it is not installed");
         return;
     };
     let said = String::from_utf8_lossy(&run.stderr).into_owned();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rhizome_actions::kubernetes::{Access, Approval, ConfigMap, Kubernetes, KubernetesOptions};
@@ -17,7 +17,7 @@ use rhizome_standin::kubelet::{Join, Kubelet};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use crate::scripts;
+use crate::scripts::{self, Shared};
 
 /// How long a state is waited for. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,24 +38,22 @@ pub struct Ours {
 
 /// The cluster; none if it cannot be had here.
 fn place() -> Option<&'static Place> {
-    static PLACE: OnceLock<Option<Place>> = OnceLock::new();
-    PLACE
-        .get_or_init(|| {
-            // What an earlier run left behind would be in the way.
-            let up = scripts::run("kubernetes", "down", &["--wipe"], &[])
-                && scripts::run("kubernetes", "up", &[], &[]);
-            let env = up.then(|| scripts::env("kubernetes"))?;
-            let mut place = Place {
-                env,
-                token: String::new(),
-            };
-            let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
-            place.kubectl(&["apply", "-f", manifest]);
-            let token = place.kubectl(&["create", "token", "rhizome", "-n", "rhizome"]);
-            token.trim().clone_into(&mut place.token);
-            Some(place)
-        })
-        .as_ref()
+    static PLACE: Shared<Place> = Shared::new("kubernetes");
+    PLACE.get(|| {
+        // What an earlier run left behind would be in the way.
+        let up = scripts::run("kubernetes", "down", &["--wipe"], &[])
+            && scripts::run("kubernetes", "up", &[], &[]);
+        let env = up.then(|| scripts::env("kubernetes"))?;
+        let mut place = Place {
+            env,
+            token: String::new(),
+        };
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/rbac.yaml");
+        place.kubectl(&["apply", "-f", manifest]);
+        let token = place.kubectl(&["create", "token", "rhizome", "-n", "rhizome"]);
+        token.trim().clone_into(&mut place.token);
+        Some(place)
+    })
 }
 
 impl Place {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rhizome_actions::kubernetes::{Access, Approval, Kubernetes, KubernetesOptions};
@@ -21,7 +21,7 @@ use rhizome_engine::names::{OperationId, VmId};
 use rhizome_engine::time::{BoxFuture, Clock, Monotonic, Now, Timestamp};
 use serde_json::Value;
 
-use crate::scripts;
+use crate::scripts::{self, Shared};
 
 /// How long a state is waited for. Machines boot in it, on a machine that is busy.
 pub const PATIENCE: Duration = Duration::from_secs(420);
@@ -47,9 +47,9 @@ pub struct Worker {
 
 /// All of it, started by the first test that asks; none if it cannot be had here.
 pub async fn place() -> Option<Arc<Place>> {
-    static ENV: OnceLock<Option<BTreeMap<String, String>>> = OnceLock::new();
+    static ENV: Shared<BTreeMap<String, String>> = Shared::new("machines");
     install_crypto_provider();
-    let env = ENV.get_or_init(|| {
+    let env = ENV.get(|| {
         let fresh = std::env::var_os("RHIZOME_SERVERS_KEEP").is_none();
         let up = (!fresh || scripts::run("machines", "down", &[], &[]))
             && scripts::run("machines", "up", &[], &[]);
@@ -58,7 +58,7 @@ pub async fn place() -> Option<Arc<Place>> {
         kubectl(&env, &["apply", "-f", manifest]);
         Some(env)
     });
-    let env = env.clone()?;
+    let env = env.cloned()?;
     let clock = Arc::new(WallClock(Instant::now()));
     // The secret half of a token goes from the cluster's side to the cloud's by this.
     let vault = Arc::new(TokenVault::new());

@@ -19,6 +19,8 @@
 
 mod client;
 mod contract;
+#[path = "../../../tests/servers/scripts.rs"]
+mod scripts;
 mod servers;
 mod target;
 
@@ -35,7 +37,7 @@ async fn the_stand_in_answers_as_the_real_services_did() {
 
 #[tokio::test]
 async fn the_real_services_answer_as_they_did() {
-    let Some(openstack) = servers::openstack().await else {
+    let Some(openstack) = servers::openstack() else {
         return;
     };
     let answers = contract::on_real(openstack).await;

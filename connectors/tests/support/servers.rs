@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use futures::executor::block_on;
@@ -13,7 +13,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicRe
 use rdkafka::client::DefaultClientContext;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use super::scripts::{env, run};
+use super::scripts::{Shared, env, run};
 
 /// The broker that all tests of this process share.
 pub struct Kafka {
@@ -36,14 +36,12 @@ pub fn kafka_alone() -> Option<(&'static Kafka, RwLockWriteGuard<'static, ()>)> 
 }
 
 fn shared() -> Option<&'static Kafka> {
-    static KAFKA: OnceLock<Option<Kafka>> = OnceLock::new();
-    KAFKA
-        .get_or_init(|| {
-            // What an earlier run left behind would be found again.
-            let up = run("kafka", "down", &["--wipe"], &[]) && run("kafka", "up", &[], &[]);
-            up.then(|| Kafka { env: env("kafka") })
-        })
-        .as_ref()
+    static KAFKA: Shared<Kafka> = Shared::new("kafka");
+    KAFKA.get(|| {
+        // What an earlier run left behind would be found again.
+        let up = run("kafka", "down", &["--wipe"], &[]) && run("kafka", "up", &[], &[]);
+        up.then(|| Kafka { env: env("kafka") })
+    })
 }
 
 impl Kafka {

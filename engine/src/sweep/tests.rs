@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use proptest::prelude::*;
+
 use crate::action::ActionKind;
 use crate::decision::Reason;
 use crate::engine::Answer;
@@ -195,4 +197,106 @@ fn a_vm_that_the_cloud_denies_while_its_node_lives_is_an_alarm_and_no_deletion()
         let over = lab.notices.iter().filter(|notice| !notice.on);
         assert_eq!(over.filter(|n| n.kind == NoticeKind::VmMissing).count(), 1);
     });
+}
+
+/// What a VM of the property below is like.
+#[derive(Debug, Clone)]
+struct Lot {
+    claimed: bool,
+    marked: bool,
+    made_by: Option<crate::names::OperationId>,
+    old: bool,
+    agent: bool,
+    kubelet: bool,
+    node: bool,
+}
+
+impl Lot {
+    /// Whether I8 lets it be swept.
+    fn may_be_swept(&self) -> bool {
+        let own = self
+            .made_by
+            .is_some_and(|by| by.journal == 1 && by.number < 100);
+        let lives = self.agent || (self.node && self.kubelet);
+        !self.claimed && self.marked && own && self.old && !lives
+    }
+}
+
+fn lots() -> impl Strategy<Value = Vec<Lot>> {
+    let of_another_journal = crate::names::OperationId {
+        journal: 2,
+        number: 7,
+    };
+    let made_by = prop_oneof![
+        3 => Just(Some(operation(5))),
+        1 => Just(Some(operation(100))),
+        1 => Just(Some(of_another_journal)),
+        1 => Just(None),
+    ];
+    // Most lack nothing to be swept but for what the case is about.
+    let mostly = || prop::bool::weighted(0.8);
+    let seldom = || prop::bool::weighted(0.2);
+    let lot = (
+        prop::bool::ANY,
+        mostly(),
+        made_by,
+        mostly(),
+        seldom(),
+        seldom(),
+        seldom(),
+    );
+    let lot = lot.prop_map(
+        |(claimed, marked, made_by, old, agent, kubelet, node)| Lot {
+            claimed,
+            marked,
+            made_by,
+            old,
+            agent,
+            kubelet,
+            node,
+        },
+    );
+    prop::collection::vec(lot, 1..6)
+}
+
+/// Plays the lots beside six nodes that serve, and gives which VMs the sweep named.
+fn swept(lots: &[Lot]) -> Vec<usize> {
+    let first = 6;
+    let foreign = lots.iter().enumerate();
+    let foreign = foreign.filter(|(_, lot)| !lot.claimed);
+    let mut lab = Lab::new(Plan {
+        nodes: first + lots.len(),
+        foreign: foreign.map(|(place, _)| first + place).collect(),
+        ..Plan::default()
+    });
+    lab.obedient = true;
+    for (place, lot) in lots.iter().enumerate() {
+        let node = lab.node(&format!("w{}", first + place + 1));
+        node.ours = lot.marked;
+        node.made_by = lot.made_by;
+        node.agent = lot.agent;
+        node.kubelet = lot.kubelet;
+        node.node = lot.node;
+        if !lot.old {
+            node.age = Duration::ZERO;
+        }
+    }
+    lab.run(420);
+    let names = |place: &usize| {
+        let sweeps = format!("sweep VM vm-w{}", first + place + 1);
+        lab.decided().iter().any(|what| what.starts_with(&sweeps))
+    };
+    (0..lots.len()).filter(names).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn the_sweep_never_names_a_claimed_vm_nor_one_that_lacks_a_condition(lots in lots()) {
+        let played = lots.clone();
+        for place in on_engine_stack(move || swept(&played)) {
+            prop_assert!(lots[place].may_be_swept(), "{:?}", lots[place]);
+        }
+    }
 }

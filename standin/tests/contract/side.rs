@@ -11,7 +11,7 @@ use rhizome_engine::time::Timestamp;
 use rhizome_standin::{Options, ScaledClock, Standin};
 use serde_json::{Value, json};
 
-use crate::scripts;
+use crate::scripts::{self, Shared};
 
 /// How long a state is waited for. Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -75,8 +75,8 @@ struct Real {
 }
 
 fn real() -> Option<&'static Real> {
-    static REAL: OnceLock<Option<Real>> = OnceLock::new();
-    REAL.get_or_init(|| {
+    static REAL: Shared<Real> = Shared::new("kubernetes");
+    REAL.get(|| {
         let env = scripts::run("kubernetes", "down", &["--wipe"], &[])
             .then(|| scripts::run("kubernetes", "up", &[], &[("NODE_GRACE", NODE_GRACE)]))
             .filter(|up| *up)
@@ -103,7 +103,6 @@ fn real() -> Option<&'static Real> {
             ca: std::fs::read(&env["ca"]).unwrap(),
         })
     })
-    .as_ref()
 }
 
 fn client(ca: Option<&[u8]>) -> reqwest::Client {
