@@ -45,6 +45,7 @@ use crate::policies::{Change, LoadError, Policies};
 use crate::windows::{Keeper, WindowsFile};
 
 pub mod acting;
+mod dry_run;
 mod inputs;
 mod pauses;
 pub(crate) mod services;
@@ -144,6 +145,11 @@ impl Program {
             path: state.clone(),
             source,
         })?;
+        let state = if options.dry_run {
+            dry_run::folder(&state, clock.now().wall)?
+        } else {
+            state
+        };
         let opened = Journal::open(&state, clock.now().wall)?;
         if opened.torn > 0 {
             warn!(

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// Its name in the state folder.
-const FILE: &str = "windows.snapshot";
+pub const FILE: &str = "windows.snapshot";
 
 /// The first bytes of the file: what it is, and its version.
 const MAGIC: &[u8; 8] = b"rhzwin1\n";

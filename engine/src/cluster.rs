@@ -57,6 +57,15 @@ pub struct Cluster {
     unknown_names: Vec<String>,
 }
 
+/// What a listing is held against.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// VMs that operations are deleting, which a list may lack.
+    pub leaving: BTreeSet<VmId>,
+    /// Whether agents can be heard: if not, that they are silent agrees with nothing.
+    pub heard: bool,
+}
+
 /// Gives out slots and takes them back: the windows', so that both always mean the same node.
 #[derive(Debug)]
 pub struct Slots<'a> {

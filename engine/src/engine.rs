@@ -406,13 +406,9 @@ impl Engine {
         self.replan = true;
     }
 
-    /// A time of the wall clock on both clocks of this run.
-    pub(crate) fn on_this_clock(&self, wall: crate::time::Timestamp) -> Now {
-        let ago = u64::try_from(self.now.wall.since(wall).as_millis()).unwrap_or(u64::MAX);
-        Now {
-            wall,
-            mono: Monotonic(self.now.mono.0.saturating_sub(ago)),
-        }
+    /// When this step is.
+    pub(crate) fn now(&self) -> Now {
+        self.now
     }
 
     pub(crate) fn pool_count(&self) -> u16 {

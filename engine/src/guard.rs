@@ -11,7 +11,7 @@ use crate::decision::{Evidence, Reason, Rung, Witness};
 use crate::event::{SourceName, Target};
 use crate::journal::State;
 use crate::names::{NodeName, PoolName};
-use crate::remediation::OperationKind;
+use crate::remediation::{Operation, OperationKind};
 use crate::settings::{Limits, PoolSettings};
 use crate::signals::Sight;
 use crate::time::Now;
@@ -281,11 +281,12 @@ impl<'a> Guard<'a> {
     }
 
     pub(crate) fn operation_of(&self, name: &NodeName) -> Option<crate::names::OperationId> {
-        self.state
-            .operations
-            .values()
-            .find(|operation| operation.machines().any(|machine| machine.node == *name))
-            .map(|operation| operation.id)
+        self.operation_on(name).map(|operation| operation.id)
+    }
+
+    fn operation_on(&self, name: &NodeName) -> Option<&'a Operation> {
+        let on = |operation: &&Operation| operation.machines().any(|one| one.node == *name);
+        self.state.operations.values().find(on)
     }
 }
 

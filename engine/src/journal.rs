@@ -173,12 +173,33 @@ pub enum Record {
     },
 }
 
+/// What VMs have in common that fails as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Domain {
+    /// An availability zone.
+    Zone(String),
+    /// The host under them, as Nova names it to a project.
+    Hypervisor(String),
+}
+
+impl std::fmt::Display for Domain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Zone(name) => write!(f, "zone {name}"),
+            Self::Hypervisor(name) => write!(f, "hypervisor {name}"),
+        }
+    }
+}
+
 /// A brake of the guard, and where it holds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Brake {
     /// Too many are silent or ill in the pool.
     Storm(PoolName),
+    /// Too many are silent or ill of what fails together, whichever pools they are in.
+    Domain(Domain),
     /// A source cannot be heard.
     Blind(crate::event::SourceName),
     /// The list of servers or nodes shrank without our doing.

@@ -40,6 +40,7 @@ heal("workers").when(silent("60s")).ladder(["reboot", "replace"]);
 #[derive(Debug, Clone)]
 pub(crate) struct LabNode {
     pub(crate) name: String,
+    pub(crate) pool: PoolName,
     pub(crate) agent: bool,
     pub(crate) kubelet: bool,
     pub(crate) status: ServerStatus,
@@ -92,6 +93,8 @@ pub(crate) struct Lab {
 pub(crate) struct Plan {
     pub(crate) policy: &'static str,
     pub(crate) pool: PoolSettings,
+    /// Pools beside it, set up alike and empty.
+    pub(crate) others: Vec<&'static str>,
     pub(crate) limits: Limits,
     pub(crate) nodes: usize,
     /// Told by the journal of the time before, at the first second.
@@ -109,6 +112,7 @@ impl Default for Plan {
                 max: 8,
                 ..PoolSettings::default()
             },
+            others: Vec::new(),
             limits: Limits::default(),
             nodes: 6,
             before: Vec::new(),
@@ -141,9 +145,11 @@ pub(crate) fn pool() -> PoolName {
 impl Lab {
     pub(crate) fn new(plan: Plan) -> Self {
         let policies = policies(plan.policy);
+        let others = plan.others.into_iter().map(PoolName::new);
+        let pools = others.chain([pool()]);
         let settings = Settings {
             cluster: "lab".to_owned(),
-            pools: BTreeMap::from([(pool(), plan.pool)]),
+            pools: pools.map(|name| (name, plan.pool.clone())).collect(),
             limits: plan.limits,
             lateness: Duration::from_secs(600),
             heartbeat_sources: vec![SourceName::Kafka],
@@ -152,6 +158,7 @@ impl Lab {
         let nodes: Vec<_> = (1..=plan.nodes)
             .map(|number| LabNode {
                 name: format!("w{number}"),
+                pool: pool(),
                 agent: true,
                 kubelet: true,
                 status: ServerStatus::Active,
@@ -323,7 +330,11 @@ impl Lab {
 
     /// Lists everything now.
     pub(crate) fn list(&mut self) {
-        let wall = self.now.wall;
+        self.list_asked(self.now.wall);
+    }
+
+    /// What is now comes as the answer to what was asked at `wall`.
+    pub(crate) fn list_asked(&mut self, wall: Timestamp) {
         for node in &mut self.nodes {
             if node.kubelet {
                 node.renewed = wall;
@@ -456,7 +467,7 @@ fn server(node: &LabNode) -> ServerView {
         let marks = [
             (mark::OWNER, mark::OWNER_VALUE),
             (mark::CLUSTER, "lab"),
-            (mark::POOL, "workers"),
+            (mark::POOL, node.pool.as_str()),
         ];
         for (key, value) in marks {
             metadata.insert(key.to_owned(), value.to_owned());
@@ -488,7 +499,7 @@ fn node_view(node: &LabNode, now: Timestamp) -> NodeView {
         name: NodeName::new(&node.name),
         uid: format!("uid-{}", node.name),
         vm: Some(vm(&node.name)),
-        labels: BTreeMap::from([(mark::POOL.to_owned(), "workers".to_owned())]),
+        labels: BTreeMap::from([(mark::POOL.to_owned(), node.pool.to_string())]),
         annotations: BTreeMap::new(),
         created: BEGIN.wall.minus(Duration::from_secs(86_400)),
         ready: if dead { Ready::Unknown } else { Ready::True },

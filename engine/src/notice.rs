@@ -69,7 +69,7 @@ impl NoticeKind {
 
     pub(crate) fn of(brake: &Brake) -> Self {
         match brake {
-            Brake::Storm(_) => Self::Storm,
+            Brake::Storm(_) | Brake::Domain(_) => Self::Storm,
             Brake::Blind(_) => Self::Blind,
             Brake::Inventory(_) => Self::PartialInventory,
             Brake::Clock => Self::Clock,

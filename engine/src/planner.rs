@@ -193,7 +193,11 @@ impl Engine {
         let seen = self.guard(now).witnesses(slot, member, settings);
         // What the cluster itself can tell of this very node has to be so: a body may name
         // another node than the one that its rule looked at.
-        let told = matches!(rule, Witness::Heartbeat | Witness::Kubernetes);
+        // An alert stands longer in the rules than it is a witness.
+        let told = matches!(
+            rule,
+            Witness::Heartbeat | Witness::Kubernetes | Witness::Alert
+        );
         let mut witnesses = Vec::new();
         if !told || seen.contains(&rule) {
             witnesses.push(rule);

@@ -345,6 +345,7 @@ impl Engine {
     fn brake_statuses(&self) -> Vec<BrakeStatus> {
         let name = |brake: &crate::journal::Brake| match brake {
             crate::journal::Brake::Storm(pool) => format!("storm {pool}"),
+            crate::journal::Brake::Domain(domain) => format!("storm {domain}"),
             crate::journal::Brake::Blind(source) => format!("blind {}", source.as_str()),
             crate::journal::Brake::Inventory(source) => format!("inventory {}", source.as_str()),
             crate::journal::Brake::Clock => "clock".to_owned(),

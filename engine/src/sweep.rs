@@ -191,7 +191,7 @@ impl Engine {
     fn sees_everything(&self, now: Now) -> bool {
         let cluster = &self.world.cluster;
         let believed = |source| !self.state.brakes.contains_key(&Brake::Inventory(source));
-        cluster.servers().read().is_some()
+        cluster.servers().asked().is_some()
             && cluster.servers().doubt().is_none()
             && believed(SourceName::Openstack)
             && self

@@ -94,6 +94,16 @@ impl Now {
             mono: self.mono.plus(by),
         }
     }
+
+    /// When it was `wall`, told on both clocks; no later than `self`.
+    #[must_use]
+    pub fn at(self, wall: Timestamp) -> Now {
+        let ago = u64::try_from(self.wall.since(wall).as_millis()).unwrap_or(u64::MAX);
+        Now {
+            wall: wall.min(self.wall),
+            mono: Monotonic(self.mono.0.saturating_sub(ago)),
+        }
+    }
 }
 
 impl fmt::Display for Timestamp {

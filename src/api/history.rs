@@ -150,7 +150,11 @@ fn about(record: &Record, target: &Target, operations: &mut BTreeSet<OperationId
         // What stops everything stops this one.
         Record::Brake { brake, .. } => match brake {
             Brake::Storm(pool) => is(Some(pool), None),
-            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_) => true,
+            Brake::Domain(_)
+            | Brake::Blind(_)
+            | Brake::Inventory(_)
+            | Brake::Clock
+            | Brake::Pause(_) => true,
         },
         Record::Epoch { .. }
         | Record::Policies { .. }
@@ -164,7 +168,11 @@ pub(super) fn of_all(record: &Record) -> bool {
     matches!(
         record,
         Record::Brake {
-            brake: Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_),
+            brake: Brake::Domain(_)
+                | Brake::Blind(_)
+                | Brake::Inventory(_)
+                | Brake::Clock
+                | Brake::Pause(_),
             ..
         } | Record::Wish {
             wish: Wish::Pause { pool: None } | Wish::Resume { pool: None },

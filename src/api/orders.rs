@@ -82,23 +82,17 @@ pub(super) async fn order(
         Err(error) => return bad(&error),
     };
     let key = request.key.clone();
-    // A pause bites before the engine has had its turn: that is what it is for.
+    // A pause bites before the engine has had its turn: that is what it is for. What ends it is
+    // the journal's record, which the gate follows, or a newer pause could be lifted here.
     if let Wish::Pause { pool } = &request.wish {
         api.gate.set_paused(pool.as_ref(), true);
     }
-    let resumed = match &request.wish {
-        Wish::Resume { pool } => Some(pool.clone()),
-        _ => None,
-    };
     let answer = match answer(api.engine.wish(request)).await {
         Ok(answer) => answer,
         Err(unavailable) => return unavailable,
     };
     let (code, answer) = match answer {
         Answer::Granted(text) => {
-            if let Some(pool) = resumed {
-                api.gate.set_paused(pool.as_ref(), false);
-            }
             let answer = OrderAnswer {
                 granted: true,
                 reason: None,

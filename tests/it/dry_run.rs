@@ -13,7 +13,7 @@ fn a_dry_run_decides_and_journals_and_asks_for_no_change() {
     });
     site.start(&["--dry-run"]);
     site.wait("both additions to be decided and ended dry", |site| {
-        let records = site.records();
+        let records = site.records_in("state/dry-run");
         let decided = records
             .iter()
             .filter(|record| matches!(record, Record::Decision { .. }));
@@ -43,7 +43,8 @@ fn a_dry_run_decides_and_journals_and_asks_for_no_change() {
             .any(|entry| entry.path.starts_with("/compute/")),
         "it did look"
     );
-    let (code, text) = verify(&site.path("state"));
+    let (code, text) = verify(&site.path("state/dry-run"));
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("whole"), "{text}");
+    assert_eq!(site.records(), [], "the real run begins without its past");
 }

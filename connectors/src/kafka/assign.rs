@@ -120,7 +120,6 @@ impl Reader {
         let mut decided = TopicPartitionList::new();
         let mut names = Vec::new();
         for (name, found) in found {
-            self.waiting.retain(|waiting| *waiting != name);
             let plan = plan(&found);
             self.tell(&name, &plan, now);
             if let Err(error) =
@@ -140,13 +139,17 @@ impl Reader {
             }
             self.partitions
                 .begin(&name.0, name.1, &plan, found.topic_id, now);
+            self.waiting.retain(|waiting| *waiting != name);
             names.push(name);
         }
         if let Err(error) = self.queue.assign(&list) {
             tracing::warn!(%error, "kafka: taking partitions failed");
+            // They are ours all the same: while they wait nothing is said to flow.
             for name in names {
                 self.partitions.end(&name.0, name.1);
+                self.waiting.push_back(name);
             }
+            self.count_partitions();
             return;
         }
         self.forward_silent();

@@ -14,7 +14,7 @@ use crate::time::Now;
 pub struct Inventory {
     drop_share: f64,
     confirm: Duration,
-    read: Option<Now>,
+    asked: Option<Now>,
     doubt: Option<Now>,
     doubted: (usize, usize),
 }
@@ -22,6 +22,8 @@ pub struct Inventory {
 /// A listing, as it is weighed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Listing {
+    /// When it was asked for: what came to be since is not in it.
+    pub(super) asked: Now,
     /// Whether it says itself that it is whole.
     pub(super) complete: bool,
     /// How many it holds.
@@ -30,7 +32,7 @@ pub(super) struct Listing {
     pub(super) known: usize,
     /// How many of these it lacks.
     pub(super) missing: usize,
-    /// Whether another source shows one of those alive.
+    /// Whether another source shows one of those alive, or none can be asked about several.
     pub(super) contradicted: bool,
 }
 
@@ -39,15 +41,18 @@ impl Inventory {
         Self {
             drop_share: limits.inventory_drop,
             confirm: limits.inventory_confirm,
-            read: None,
+            asked: None,
             doubt: None,
             doubted: (0, 0),
         }
     }
 
-    /// When the last believable listing was taken in, in this run.
-    pub fn read(&self) -> Option<Now> {
-        self.read
+    /// When the last believable listing of this run was asked for.
+    ///
+    /// It is not when it was taken in: a VM that was made while a list was on its way is not in
+    /// that list, and not gone.
+    pub fn asked(&self) -> Option<Now> {
+        self.asked
     }
 
     /// Since when listings are doubted, and what the last one held against what was known.
@@ -66,7 +71,7 @@ impl Inventory {
         let shrank = missing >= 2 && missing as f64 > self.drop_share * known as f64;
         let emptied = listing.listed == 0 && missing > 0;
         if listing.complete && !shrank && !emptied {
-            self.read = Some(now);
+            self.asked = Some(listing.asked);
             self.doubt = None;
             return true;
         }
@@ -74,7 +79,7 @@ impl Inventory {
         let since = *self.doubt.get_or_insert(now);
         let believable = listing.complete && !listing.contradicted;
         if believable && now.mono.since(since.mono) >= self.confirm {
-            self.read = Some(now);
+            self.asked = Some(listing.asked);
             self.doubt = None;
             return true;
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::inventory::Listing;
-use super::{Change, Cluster, Lease, Member, Node, PoolSlot, Server, Slots};
+use super::{Change, Cluster, Known, Lease, Member, Node, PoolSlot, Server, Slots};
 use crate::action::mark;
 use crate::event::{NodeView, Observation, Ready, ServerStatus, ServerView};
 use crate::names::{NodeName, PoolName, VmId};
@@ -18,23 +18,30 @@ impl Cluster {
     /// Takes in what was observed. `slots` gives a slot to each name that comes and takes it
     /// back from each that goes.
     ///
-    /// `leaving` are the VMs that operations are deleting, which a list may lack.
+    /// Listings say themselves when they were asked for, on the wall's clock; `now` is when
+    /// they came.
     pub fn observe(
         &mut self,
         now: Now,
         observation: Observation,
-        leaving: &BTreeSet<VmId>,
+        known: &Known,
         slots: &mut Slots<'_>,
     ) {
         match observation {
             Observation::Servers {
-                at: _,
+                at,
                 complete,
                 servers,
-            } => self.list_servers(now, complete, servers, leaving, slots),
+            } => self.list_servers((now, now.at(at)), complete, servers, known, slots),
             Observation::Server(server) => self.put_server(now, server, slots),
-            Observation::ServerGone(id) => self.drop_server(&id, slots),
-            Observation::Nodes { at: _, nodes } => self.list_nodes(now, nodes, slots),
+            // While listings are doubted a 404 is one more word of the same cloud (I13): the VM
+            // goes when a listing that lacks it is believed.
+            Observation::ServerGone(id) => {
+                if self.servers.doubt().is_none() || known.leaving.contains(&id) {
+                    self.drop_server(&id, slots);
+                }
+            }
+            Observation::Nodes { at, nodes } => self.list_nodes(now, now.at(at), nodes, slots),
             Observation::Node(node) => self.put_node(now, node, slots),
             Observation::NodeGone { name, uid } => {
                 let same = |node: &Node| node.uid == uid;
@@ -73,10 +80,10 @@ impl Cluster {
 
     fn list_servers(
         &mut self,
-        now: Now,
+        (now, asked): (Now, Now),
         complete: bool,
         servers: Vec<ServerView>,
-        leaving: &BTreeSet<VmId>,
+        Known { leaving, heard }: &Known,
         slots: &mut Slots<'_>,
     ) {
         let ids: BTreeSet<_> = servers.iter().map(|server| server.id.clone()).collect();
@@ -92,11 +99,13 @@ impl Cluster {
             self.put_server(now, server, slots);
         }
         let listing = Listing {
+            asked,
             complete,
             listed: ids.len(),
             known: known.len(),
             missing: missing.len(),
-            contradicted: self.shows_life(now, &missing, slots.windows),
+            contradicted: (missing.len() > 1 && !heard)
+                || self.shows_life(now, &missing, slots.windows),
         };
         // Not in a list is gone only if the list is whole and has not shrunk without our doing.
         if self.servers.seen(now, &listing) {
@@ -129,7 +138,7 @@ impl Cluster {
         })
     }
 
-    fn list_nodes(&mut self, now: Now, nodes: Vec<NodeView>, slots: &mut Slots<'_>) {
+    fn list_nodes(&mut self, now: Now, asked: Now, nodes: Vec<NodeView>, slots: &mut Slots<'_>) {
         let names: BTreeSet<_> = nodes.iter().map(|node| node.name.clone()).collect();
         let listed: Vec<_> = self
             .members()
@@ -141,6 +150,7 @@ impl Cluster {
         }
         let missing = listed.iter().filter(|name| !names.contains(*name)).count();
         let listing = Listing {
+            asked,
             complete: true,
             listed: names.len(),
             known: listed.len(),

@@ -1,6 +1,6 @@
 //! Two VMs of one name, names that come and go, lists that shrink.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::*;
@@ -17,6 +17,7 @@ struct Seen {
     windows: Windows,
     kept: BTreeMap<NodeName, NodeSlot>,
     changes: Vec<Change>,
+    known: Known,
 }
 
 impl Seen {
@@ -34,6 +35,10 @@ impl Seen {
             windows: Windows::new(&WindowPlan::default(), settings.lateness),
             kept: BTreeMap::new(),
             changes: Vec::new(),
+            known: Known {
+                heard: true,
+                ..Known::default()
+            },
         }
     }
 
@@ -45,7 +50,7 @@ impl Seen {
         };
         let now = NOW.plus(Duration::from_secs(after));
         self.cluster
-            .observe(now, observation, &BTreeSet::new(), &mut slots);
+            .observe(now, observation, &self.known, &mut slots);
     }
 
     fn list(&mut self, after: u64, servers: Vec<ServerView>) {
@@ -147,15 +152,34 @@ fn a_list_that_shrank_loses_nothing_until_it_is_believed() {
 }
 
 #[test]
+fn silence_that_cannot_be_heard_agrees_with_no_list() {
+    let both = || vec![server("a", "w1", 1), server("b", "w2", 1)];
+    // Rows: whether agents are heard, what the list that is repeated holds, who is left.
+    for (heard, listed, left) in [(true, 0, 0), (false, 0, 2), (false, 1, 1)] {
+        let mut seen = Seen::new();
+        seen.known.heard = heard;
+        seen.list(0, both());
+        for after in [10, 50, 90] {
+            seen.list(after, both().into_iter().take(listed).collect());
+        }
+        assert_eq!(
+            seen.cluster.in_pool(PoolSlot(0)).len(),
+            left,
+            "{heard}, {listed}"
+        );
+    }
+}
+
+#[test]
 fn the_journal_says_what_the_first_list_must_hold() {
     let mut seen = Seen::new();
     let owned = ["a", "b", "c"].map(VmId::new);
     seen.cluster.expect(owned);
     seen.list(0, Vec::new());
-    assert_eq!(seen.cluster.servers().read(), None);
+    assert_eq!(seen.cluster.servers().asked(), None);
     assert!(seen.cluster.servers().doubt().is_some());
     seen.list(10, vec![server("a", "w1", 1), server("b", "w2", 1)]);
-    assert!(seen.cluster.servers().read().is_some(), "one may be lost");
+    assert!(seen.cluster.servers().asked().is_some(), "one may be lost");
 }
 
 #[test]

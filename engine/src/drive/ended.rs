@@ -108,7 +108,11 @@ impl Engine {
     /// VMs that operations have deleted or are deleting: a listing may lack them.
     pub(crate) fn leaving(&self) -> std::collections::BTreeSet<VmId> {
         let going = |operation: &Operation| {
-            let old = operation.old.as_ref().filter(|_| operation.committed);
+            let swept = matches!(operation.kind, OperationKind::Sweep(_));
+            let old = operation
+                .old
+                .as_ref()
+                .filter(|_| operation.committed || swept);
             let undoing = operation.phase != Phase::Doing && operation.creates_vm();
             let new = operation.new.as_ref().filter(|_| undoing);
             let machines = old.into_iter().chain(new);

@@ -16,7 +16,7 @@ impl Seen for Eyes<'_> {
         let cluster = &self.engine.world.cluster;
         match cluster.server(id) {
             Some(server) => Sight::There(server.clone()),
-            None => gone(cluster.servers().read()),
+            None => gone(cluster.servers().asked()),
         }
     }
 
@@ -27,14 +27,14 @@ impl Seen for Eyes<'_> {
             .and_then(|member| member.node.as_ref())
         {
             Some(node) => Sight::There(node.clone()),
-            None => gone(cluster.nodes().read()),
+            None => gone(cluster.nodes().asked()),
         }
     }
 
     fn heard(&self, node: &NodeName) -> Option<Now> {
         let slot = self.engine.world.cluster.slot(node.as_str())?;
         let wall = self.engine.world.windows.last_heard(slot)?;
-        Some(self.engine.on_this_clock(wall))
+        Some(self.engine.now().at(wall))
     }
 
     fn lease(&self, node: &NodeName) -> Option<Now> {
@@ -43,8 +43,8 @@ impl Seen for Eyes<'_> {
     }
 }
 
-fn gone<T>(read: Option<Now>) -> Sight<T> {
-    match read {
+fn gone<T>(asked: Option<Now>) -> Sight<T> {
+    match asked {
         Some(asked) => Sight::Gone { asked },
         None => Sight::Unknown,
     }

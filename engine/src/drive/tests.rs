@@ -2,7 +2,7 @@
 
 use crate::action::{ActionKind, Done, FailureKind};
 use crate::decision::{Origin, Reason};
-use crate::event::{Input, Wish};
+use crate::event::{Input, Observation, Wish};
 use crate::journal::Record;
 use crate::lab::{Lab, Plan, on_engine_stack};
 use crate::remediation::{Ending, Phase};
@@ -264,5 +264,89 @@ fn i5_i16_who_serves_is_replaced_first_and_who_does_not_is_fenced_first() {
                 .collect();
             assert_eq!(asked, [first], "{:?}", lab.answers);
         }
+    });
+}
+
+/// Answers what a new node needs until its VM is asked for, and says that this is `vm-new`.
+fn create(lab: &mut Lab) {
+    for _ in 0..10 {
+        for action in std::mem::take(&mut lab.actions) {
+            let created = matches!(action.kind, ActionKind::CreateServer { .. });
+            let done = if created {
+                Done::Created {
+                    vm: crate::names::VmId::new("vm-new"),
+                }
+            } else {
+                Done::Accepted
+            };
+            lab.step(Input::Outcome(action.key, Ok(done)));
+            if created {
+                return;
+            }
+        }
+        lab.run(1);
+    }
+    panic!("no VM was asked for: {:?}", lab.reasons());
+}
+
+#[test]
+fn a_list_that_was_asked_for_before_a_vm_was_made_does_not_say_that_it_is_gone() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.run(400);
+        lab.wish(Wish::Scale {
+            pool: crate::lab::pool(),
+            size: 7,
+        });
+        let before = lab.now.wall;
+        create(&mut lab);
+        lab.list_asked(before);
+        lab.step(Input::Tick);
+        let doing = |lab: &Lab| {
+            let operations = lab.engine.state().operations.values();
+            operations
+                .filter(|operation| operation.phase == Phase::Doing)
+                .count()
+        };
+        assert_eq!(doing(&lab), 1, "it was on its way");
+        lab.run(1);
+        lab.list();
+        assert_eq!(doing(&lab), 0, "now it is gone");
+    });
+}
+
+#[test]
+fn i13_an_empty_list_and_404s_are_one_cloud_that_errs() {
+    on_engine_stack(|| {
+        let mut plan = Plan::default();
+        plan.pool.kubernetes = false;
+        let mut lab = Lab::new(plan);
+        for node in &mut lab.nodes {
+            node.node = false;
+            node.kubelet = false;
+        }
+        lab.run(400);
+        for node in &mut lab.nodes {
+            node.listed = false;
+        }
+        for _ in 0..12 {
+            lab.round();
+            for name in ["w1", "w2", "w3", "w4", "w5", "w6"] {
+                let gone = Observation::ServerGone(crate::lab::vm(name));
+                lab.step(Input::Observation(gone));
+            }
+            lab.run(10);
+        }
+        assert_eq!(lab.decided(), [""; 0], "their agents speak");
+        // Nothing is heard of anybody: that agrees with nothing.
+        for node in &mut lab.nodes {
+            node.agent = false;
+        }
+        lab.run(300);
+        assert_eq!(lab.decided(), [""; 0], "an outage of both");
+        // Others are heard, and these are not: now they are gone.
+        lab.bystander = true;
+        lab.run(120);
+        assert!(lab.engine.status(lab.now).pools[0].nodes.is_empty());
     });
 }

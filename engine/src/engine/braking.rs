@@ -41,14 +41,19 @@ impl Engine {
 
     /// A brake closed or opened: journaled, and made known.
     pub(super) fn brake(&mut self, now: Now, change: crate::guard::Change) {
-        let pool = match &change.brake {
-            Brake::Storm(pool) => Some(pool.clone()),
-            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_) => None,
+        let cluster = &self.world.cluster;
+        let (pool, shaken) = match &change.brake {
+            Brake::Storm(pool) => (
+                Some(pool.clone()),
+                cluster.pool_slot(pool).into_iter().collect(),
+            ),
+            // Whoever was in it may have moved since: every pool begins anew.
+            Brake::Domain(_) => (None, cluster.pools().map(|(slot, _)| slot).collect()),
+            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_) => {
+                (None, Vec::new())
+            }
         };
-        let slot = pool
-            .as_ref()
-            .and_then(|pool| self.world.cluster.pool_slot(pool));
-        if let Some(slot) = slot.filter(|_| !change.on) {
+        for slot in shaken.into_iter().filter(|_| !change.on) {
             self.world.calm.storm_over(slot, now);
             self.rules.restart_node_holds(slot);
         }

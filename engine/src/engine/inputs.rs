@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, World};
-use crate::cluster::{Change, PoolSlot, Slots};
+use crate::cluster::{Change, Known, PoolSlot, Slots};
 use crate::event::{Batch, Observation};
 use crate::journal::Record;
 use crate::notice::NoticeKind;
@@ -123,9 +123,12 @@ impl Engine {
 
     /// Takes in what was observed, and lets windows and rules follow.
     pub(crate) fn see(&mut self, now: Now, observation: Observation) {
-        let leaving = match observation {
-            Observation::Servers { .. } => self.leaving(),
-            _ => std::collections::BTreeSet::new(),
+        let known = match observation {
+            Observation::Servers { .. } | Observation::ServerGone(_) => Known {
+                leaving: self.leaving(),
+                heard: self.sight(now).flowing_since.is_some(),
+            },
+            _ => Known::default(),
         };
         let mut changes = std::mem::take(&mut self.changes);
         let mut slots = Slots {
@@ -135,7 +138,7 @@ impl Engine {
         };
         self.world
             .cluster
-            .observe(now, observation, &leaving, &mut slots);
+            .observe(now, observation, &known, &mut slots);
         for change in changes.drain(..) {
             let (Change::Seen(slot) | Change::Joined(slot) | Change::Left(slot)) = change;
             self.world.watch(slot);

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Guard, allowed_ill, clock_drift};
+use super::clock_drift;
 use crate::cluster::Cluster;
 use crate::event::{Alert, SourceName};
 use crate::journal::{Brake, State};
@@ -16,6 +16,7 @@ use crate::signals::Sight;
 use crate::time::{Monotonic, Now, show_duration};
 
 mod hearing;
+mod storms;
 
 use hearing::{Delivery, Hearing};
 
@@ -107,6 +108,7 @@ impl Brakes {
         self.update_inventories(sight, state, &mut changes);
         self.update_clock(sight, state, &mut changes);
         self.update_storms(sight, state, &mut changes);
+        self.update_domains(sight, state, &mut changes);
         forget_pauses(sight.settings, state, &mut changes);
         changes
     }
@@ -127,7 +129,7 @@ impl Brakes {
                         "a list of {listed} {what} where {known} were known: partial until two agree"
                     ),
                 }),
-                None if on && inventory.read().is_some() => changes.push(Change {
+                None if on && inventory.asked().is_some() => changes.push(Change {
                     brake,
                     on: false,
                     detail: format!("the list of {what} is believed again"),
@@ -168,47 +170,6 @@ impl Brakes {
                 on: false,
                 detail: "the clocks have gone together since".to_owned(),
             });
-        }
-    }
-
-    fn update_storms(&mut self, sight: Sight<'_>, state: &State, changes: &mut Vec<Change>) {
-        for (pool, name) in sight.cluster.pools() {
-            let Some(settings) = sight.pool_settings(pool) else {
-                continue;
-            };
-            let guard = Guard {
-                sight,
-                state,
-                brakes: self,
-            };
-            let ill = guard.ill(pool, settings).len();
-            let size = sight.cluster.in_pool(pool).len();
-            let allowed = allowed_ill(size, sight.settings.limits.storm_share);
-            let brake = Brake::Storm(name.clone());
-            let on = state.brakes.contains_key(&brake);
-            if ill > allowed {
-                self.calm.remove(&brake);
-                if !on {
-                    changes.push(Change {
-                        brake,
-                        on: true,
-                        detail: format!(
-                            "{ill} of {size} in {name} are silent or ill at once, {allowed} may be"
-                        ),
-                    });
-                }
-            } else if on {
-                let since = *self.calm.entry(brake.clone()).or_insert(sight.now);
-                let calm = sight.now.mono.since(since.mono);
-                if calm >= sight.settings.limits.storm_cooldown {
-                    self.calm.remove(&brake);
-                    changes.push(Change {
-                        brake,
-                        on: false,
-                        detail: format!("{ill} of {size} for {}", show_duration(calm)),
-                    });
-                }
-            }
         }
     }
 }

@@ -11,8 +11,9 @@ use super::{Guard, Refused, refuse};
 use crate::cluster::{Cluster, Member, Node, PoolSlot, Server};
 use crate::decision::{Reason, Witness};
 use crate::event::{Ready, ServerStatus, SourceName};
-use crate::journal::Brake;
+use crate::journal::{Brake, Domain};
 use crate::names::PoolName;
+use crate::remediation::OperationKind;
 use crate::settings::PoolSettings;
 use crate::signals::Sight;
 use crate::time::{Now, Timestamp};
@@ -217,6 +218,45 @@ fn suspect_after(windows: &Windows, slot: NodeSlot) -> Duration {
     SUSPECT.max(interval * SUSPECT_INTERVALS)
 }
 
+/// What kind of thing fails as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Zone,
+    Hypervisor,
+}
+
+/// A zone or hypervisor of which too many are silent or ill.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct IllDomain {
+    pub(super) domain: Domain,
+    down: usize,
+    all: usize,
+}
+
+impl std::fmt::Display for IllDomain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { domain, down, all } = self;
+        write!(f, "{down} of {all} in {domain} are silent or ill at once")
+    }
+}
+
+impl From<(Kind, &str)> for Domain {
+    fn from((kind, name): (Kind, &str)) -> Self {
+        match kind {
+            Kind::Zone => Self::Zone(name.to_owned()),
+            Kind::Hypervisor => Self::Hypervisor(name.to_owned()),
+        }
+    }
+}
+
+/// What a VM stands on.
+fn domains(server: &Server) -> impl Iterator<Item = (Kind, &str)> {
+    let zone = server.zone.as_deref().map(|zone| (Kind::Zone, zone));
+    let host = server.host.as_deref();
+    zone.into_iter()
+        .chain(host.map(|host| (Kind::Hypervisor, host)))
+}
+
 /// Whether Nova says that the VM does not run.
 fn is_off(server: &Server) -> bool {
     matches!(server.status, ServerStatus::Error | ServerStatus::Shutoff)
@@ -247,48 +287,71 @@ impl Guard<'_> {
             );
         }
         match healed {
-            Some(slot) => self.domain_storm(pool, slot, &ill),
+            Some(slot) => self.domain_storm(slot),
             None => Ok(()),
         }
     }
 
-    /// Two or more, and half, of a zone or hypervisor: then that is what is ill.
-    fn domain_storm(
-        &self,
-        pool: PoolSlot,
-        slot: NodeSlot,
-        ill: &[NodeSlot],
-    ) -> Result<(), Refused> {
-        let cluster = self.sight.cluster;
-        let server = |slot: NodeSlot| cluster.member(slot)?.server.as_ref();
-        let Some(own) = server(slot) else {
+    /// I10 for what the node stands on: two or more, and half, of its zone or hypervisor, in
+    /// whichever pools they are. Then that is what is ill.
+    fn domain_storm(&self, slot: NodeSlot) -> Result<(), Refused> {
+        let member = self.sight.cluster.member(slot);
+        let Some(own) = member.and_then(|member| member.server.as_ref()) else {
             return Ok(());
         };
-        for (kind, domain) in [("zone", &own.zone), ("hypervisor", &own.host)] {
-            let Some(domain) = domain else { continue };
-            let here = |slot: &&NodeSlot| {
-                server(**slot).is_some_and(|server| {
-                    let other = if kind == "zone" {
-                        &server.zone
-                    } else {
-                        &server.host
-                    };
-                    other.as_ref() == Some(domain)
-                })
-            };
-            let all = cluster.in_pool(pool).iter().filter(here).count();
-            let down = ill.iter().filter(here).count();
-            if down >= 2 && down * 2 >= all {
-                return refuse(
-                    Reason::Storm,
-                    format!("{down} of {all} in {kind} {domain} are silent or ill at once"),
-                );
+        let own: Vec<_> = domains(own).map(Domain::from).collect();
+        for domain in &own {
+            if let Some((_, why)) = self.state.brakes.get(&Brake::Domain(domain.clone())) {
+                return refuse(Reason::Storm, why.clone());
             }
         }
-        Ok(())
+        let ill = self.ill_domains();
+        match ill.iter().find(|ill| own.contains(&ill.domain)) {
+            Some(ill) => refuse(Reason::Storm, ill.to_string()),
+            None => Ok(()),
+        }
     }
 
-    /// Members that are silent or ill and not under remediation already, in slot order.
+    /// Zones and hypervisors of which two or more, and half, are silent or ill.
+    pub(super) fn ill_domains(&self) -> Vec<IllDomain> {
+        let cluster = self.sight.cluster;
+        let server = |slot: NodeSlot| cluster.member(slot)?.server.as_ref();
+        let mut counts: BTreeMap<(Kind, &str), (usize, usize)> = BTreeMap::new();
+        for (pool, _) in cluster.pools() {
+            let Some(settings) = self.sight.pool_settings(pool) else {
+                continue;
+            };
+            for server in self.ill(pool, settings).into_iter().filter_map(server) {
+                for domain in domains(server) {
+                    counts.entry(domain).or_default().0 += 1;
+                }
+            }
+        }
+        counts.retain(|_, (down, _)| *down >= 2);
+        if counts.is_empty() {
+            return Vec::new();
+        }
+        let pools = cluster.pools().map(|(pool, _)| pool);
+        let all = pools.flat_map(|pool| cluster.in_pool(pool).iter().copied());
+        for server in all.filter_map(server) {
+            for domain in domains(server) {
+                if let Some((_, all)) = counts.get_mut(&domain) {
+                    *all += 1;
+                }
+            }
+        }
+        let ill = counts
+            .into_iter()
+            .filter(|(_, (down, all))| down * 2 >= *all);
+        ill.map(|(domain, (down, all))| IllDomain {
+            domain: domain.into(),
+            down,
+            all,
+        })
+        .collect()
+    }
+
+    /// Members that are silent or ill, in slot order.
     pub(crate) fn ill(&self, pool: PoolSlot, settings: &PoolSettings) -> Vec<NodeSlot> {
         let suspects = self.sight.suspects.of(pool);
         let ill = self.ill_of(suspects, settings);
@@ -313,10 +376,29 @@ impl Guard<'_> {
     }
 
     pub(crate) fn is_ill(&self, slot: NodeSlot, member: &Member, settings: &PoolSettings) -> bool {
-        if self.operation_of(&member.name).is_some() {
+        if self.is_our_doing(member) {
             return false;
         }
         self.is_silent(slot, member) || !self.seen_by_others(member, settings).is_empty()
+    }
+
+    /// Whether an operation is why the member is not well: it is being made, taken away, or its
+    /// replacement serves already. One under a heal that has not come to that is as ill as it
+    /// was before, or a pool that fails one after another would never be a storm (I10, I15).
+    fn is_our_doing(&self, member: &Member) -> bool {
+        let Some(operation) = self.operation_on(&member.name) else {
+            return false;
+        };
+        let is_old = operation
+            .old
+            .as_ref()
+            .is_some_and(|old| old.node == member.name);
+        let healed = matches!(operation.kind, OperationKind::Heal(_)) && is_old;
+        let new = operation.new.as_ref().filter(|new| new.node != member.name);
+        let new = new.and_then(|new| self.sight.cluster.find(new.node.as_str()));
+        let pool = self.sight.settings.pools.get(&operation.pool);
+        let kubernetes = pool.is_none_or(|pool| pool.kubernetes);
+        !healed || new.is_some_and(|new| new.serves(kubernetes))
     }
 
     fn is_silent(&self, slot: NodeSlot, member: &Member) -> bool {

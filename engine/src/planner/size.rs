@@ -331,7 +331,7 @@ impl Engine {
 
     /// Moves the pool towards the size that is desired, where no rule asks for anything else.
     fn reconcile(&mut self, now: Now, pool: PoolSlot, name: &PoolName, settings: &PoolSettings) {
-        if self.world.cluster.servers().read().is_none() {
+        if self.world.cluster.servers().asked().is_none() {
             return;
         }
         let size = self.sight(now).size(pool);

@@ -96,6 +96,7 @@ pub(in crate::commands) fn record(record: &Record) -> String {
 fn brake_name(brake: &Brake) -> String {
     match brake {
         Brake::Storm(pool) => format!("storm {pool}"),
+        Brake::Domain(domain) => format!("storm {domain}"),
         Brake::Blind(source) => format!("blind {}", source.as_str()),
         Brake::Inventory(source) => format!("inventory {}", source.as_str()),
         Brake::Clock => "clock".to_owned(),

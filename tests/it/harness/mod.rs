@@ -216,7 +216,12 @@ impl Site {
 
     /// The journal's records as they are on the disk now; a torn end is left out.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let path = self.path("state").join(FILE);
+        self.records_in("state")
+    }
+
+    /// The same of another folder.
+    pub(crate) fn records_in(&self, folder: &str) -> Vec<Record> {
+        let path = self.path(folder).join(FILE);
         let bytes = std::fs::read(path).unwrap_or_default();
         format::read(&bytes).map_or_else(|_| Vec::new(), |contents| contents.records)
     }

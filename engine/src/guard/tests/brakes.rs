@@ -6,8 +6,9 @@ use super::{two_die, warm};
 use crate::action::ActionKind;
 use crate::decision::Reason;
 use crate::event::{SourceName, SourceReport};
-use crate::journal::{Brake, Record};
+use crate::journal::{Brake, Domain, Record};
 use crate::lab::{BEGIN, Lab, Plan, on_engine_stack};
+use crate::names::PoolName;
 
 #[test]
 fn i10_in_a_pool_of_two_a_node_is_healed_only_behind_a_fence() {
@@ -350,4 +351,80 @@ fn a_report_after_a_long_silence_begins_the_flow_anew() {
         let since = if goes_on { BEGIN } else { later };
         assert_eq!(brakes.flowing_since(&settings), Some(since));
     }
+}
+
+#[test]
+fn i10_a_hypervisor_under_many_pools_is_a_storm_and_stays_one_until_it_was_calm() {
+    on_engine_stack(|| {
+        // Rows: nodes on the zone that fails, whether that is a storm.
+        for (together, storm) in [(2, true), (1, false)] {
+            let mut lab = Lab::new(Plan {
+                others: vec!["db", "web"],
+                nodes: 15,
+                ..Plan::default()
+            });
+            lab.obedient = true;
+            for (place, node) in lab.nodes.iter_mut().enumerate() {
+                node.pool = PoolName::new(["workers", "db", "web"][place % 3]);
+                node.zone = (place < together).then(|| "z1".to_owned());
+            }
+            warm(&mut lab);
+            lab.die("w1");
+            lab.die("w2");
+            lab.run(120);
+            let brakes = |lab: &Lab| -> Vec<bool> {
+                let brakes = lab.records.iter().filter_map(|record| match record {
+                    Record::Brake { brake, on, .. } => {
+                        assert_eq!(*brake, Brake::Domain(Domain::Zone("z1".to_owned())));
+                        Some(*on)
+                    }
+                    _ => None,
+                });
+                brakes.collect()
+            };
+            assert_eq!(brakes(&lab), vec![true; usize::from(storm)]);
+            assert_eq!(lab.reasons().contains(&Reason::Storm), storm);
+            if !storm {
+                continue;
+            }
+            lab.node("w2").agent = true;
+            lab.node("w2").kubelet = true;
+            lab.run(250);
+            assert_eq!(brakes(&lab), [true], "I11: not calm for long enough");
+            assert_eq!(lab.decided(), [""; 0]);
+            lab.run(60);
+            assert_eq!(brakes(&lab), [true, false]);
+            lab.run(120);
+            assert_eq!(lab.decided(), ["reboot w1"]);
+        }
+    });
+}
+
+#[test]
+fn i15_nodes_that_fail_one_after_another_are_a_storm_too() {
+    on_engine_stack(|| {
+        let mut plan = Plan {
+            nodes: 10,
+            ..Plan::default()
+        };
+        plan.pool.min = 5;
+        plan.pool.max = 12;
+        let mut lab = Lab::new(plan);
+        lab.obedient = true;
+        warm(&mut lab);
+        for name in ["w1", "w2"] {
+            lab.die(name);
+            lab.run(75);
+        }
+        assert!(!lab.reasons().contains(&Reason::Storm), "two of ten may be");
+        let begun = lab.decided().len();
+        lab.die("w3");
+        lab.run(75);
+        assert!(
+            lab.reasons().contains(&Reason::Storm),
+            "w1 is under a heal and as ill as before: {:?}",
+            lab.decided()
+        );
+        assert_eq!(lab.decided().len(), begun);
+    });
 }
