@@ -57,7 +57,7 @@ async fn a_pulled_plug_a_hang_a_pulled_cable_and_a_reboot_are_seen_as_what_they_
         until("the pod to run again", || place.restarts(SPACE, worker) > 0).await;
     }
     assert_eq!(place.restarts(SPACE, &cable), 0);
-    place.kubectl(&["delete", "namespace", SPACE]);
+    place.kubectl(&["delete", "namespace", SPACE, "--timeout=5m"]);
     for worker in [&plug, &hang, &cable] {
         place.remove(worker).await;
     }

@@ -113,6 +113,6 @@ async fn a_node_is_made_serves_is_drained_under_its_budget_and_is_gone() {
     assert!(place.pods_on(SPACE, &first).is_empty());
 
     place.remove(&first).await;
-    place.kubectl(&["delete", "namespace", SPACE]);
+    place.kubectl(&["delete", "namespace", SPACE, "--timeout=5m"]);
     place.remove(&second).await;
 }

@@ -24,7 +24,8 @@ make_parts() {
   exec 8>"$cache/machine-base.lock"; flock -w 1800 8 || die "another run makes $base"
   if [ ! -e "$base" ]; then
     say "making the base system of Debian's packages"
-    local tree=$state/base
+    # Not in the state folder: a `down` may come while this is under way.
+    local tree=${base%.tar}
     rm -rf "$tree"
     debootstrap --variant=minbase --include="$packages" $release "$tree" ${mirror:+"$mirror"} \
       >"$state/debootstrap.log" 2>&1 8>&- || cannot "debootstrap could not make it, see $state/debootstrap.log"
