@@ -17,9 +17,6 @@ use super::sink::Sink;
 /// A whole number above this is no rate; collectd prints counters as whole numbers.
 const MAX_JIFFIES_A_SECOND: f64 = 200.0;
 
-/// The core of values that collectd has summed over all of them (`ReportByCpu false`).
-const ALL_CORES: &str = "all";
-
 /// A value list: a heartbeat of its host, and one or more values.
 pub(crate) fn finish(
     object: &Object<'_>,
@@ -79,7 +76,8 @@ pub(crate) fn finish(
     }
 }
 
-/// A state of one core; the engine joins the cores' idle times to the ratio `cpu`.
+/// A state of one core; the engine joins the cores' idle times to the ratio `cpu`. Without a core
+/// it is summed over all of them (`ReportByCpu false`).
 fn cpu(
     form: Form,
     core: &str,
@@ -88,7 +86,6 @@ fn cpu(
     scratch: &mut Scratch,
     sink: &mut Sink<'_>,
 ) {
-    let core = if core.is_empty() { ALL_CORES } else { core };
     // `ReportByState false` sends only how busy a core is: its idle time is the rest.
     let (state, value) = match (form, state) {
         (Form::CpuPercent, "active") => ("idle", 100.0 - value),
