@@ -1,0 +1,262 @@
+//! The text: what happens outside of Rhizome, course by course, and what must come of it.
+//!
+//! A course begins with workers that serve and ends so; whoever plays it may have the program
+//! killed anywhere in between, and nothing else may come of it.
+
+use rhizome_engine::decision::Reason;
+use rhizome_engine::event::SourceName;
+use rhizome_engine::journal::{Brake, Record};
+
+use crate::site::{MAX, MIN};
+use crate::stage::{Came, Stage};
+use crate::world::Strike;
+
+/// The work: two workers are at 0.9 by it, three at 0.6.
+const BUSY: f64 = 1.8;
+
+/// Three workers are at 0.23 by this, two at 0.35, and one alone is not over 0.75.
+const CALM: f64 = 0.7;
+
+/// Pods of the work, all but one of which must be healthy at any time.
+const PODS: usize = 4;
+
+/// Nothing was done.
+const NOTHING: Came = Came {
+    added: 0,
+    removed: 0,
+    rebooted: 0,
+    replaced: 0,
+    swept: 0,
+};
+
+/// A course.
+#[derive(Clone, Copy)]
+pub(crate) struct Course {
+    pub(crate) name: &'static str,
+    pub(crate) play: fn(&mut Stage),
+}
+
+/// The whole story. Each course begins where the one before ended.
+pub(crate) const STORY: [Course; 12] = [
+    BUILD, RISE, FALL, PLUG, QUICK, HANG, CUT, KAFKA, KEYSTONE, FALL, STOPPED, AGENT,
+];
+
+/// The courses that the program is killed in, each group on a stage of its own. Those in which a
+/// worker is rebooted are one and the same to the program.
+pub(crate) const GROUPS: [&[Course]; 7] = [
+    &[BUILD],
+    &[BUILD, RISE, FALL],
+    &[BUILD, PLUG],
+    &[BUILD, STOPPED],
+    &[BUILD, KAFKA],
+    &[BUILD, KEYSTONE],
+    &[BUILD, AGENT],
+];
+
+/// From a master that is not ours to touch and an empty pool.
+pub(crate) const BUILD: Course = Course {
+    name: "the first workers are made",
+    play: |stage| {
+        stage.world.set_demand(CALM);
+        stage.site.start();
+        stage.until_settled(MIN);
+        stage.came(Came {
+            added: MIN,
+            ..NOTHING
+        });
+    },
+};
+
+pub(crate) const RISE: Course = Course {
+    name: "the load rises, and a worker is added",
+    play: |stage| {
+        stage.world.set_demand(BUSY);
+        stage.until_settled(MAX);
+        stage.came(Came {
+            added: 1,
+            ..NOTHING
+        });
+    },
+};
+
+pub(crate) const FALL: Course = Course {
+    name: "the load falls, and a named worker is drained and removed",
+    play: |stage| {
+        let leaves = stage.worn();
+        let stay: Vec<_> = stage
+            .workers()
+            .into_iter()
+            .filter(|one| *one != leaves)
+            .collect();
+        for worker in &stay {
+            stage.order(&["protect", &worker.node, "--why", "it stays"]);
+        }
+        stage.put_to_work(PODS);
+        stage.until_settled(MAX);
+        stage.touches(&leaves);
+        stage.world.set_demand(CALM);
+        stage.until_settled(MIN);
+        stage.came(Came {
+            removed: 1,
+            ..NOTHING
+        });
+        assert_eq!(stage.workers(), stay, "another one left than {leaves:?}");
+        for worker in &stay {
+            stage.order(&["protect", &worker.node, "--off", "--why", "over"]);
+        }
+    },
+};
+
+pub(crate) const PLUG: Course = Course {
+    name: "a worker's plug is pulled, and it is replaced",
+    play: |stage| {
+        let worker = stage.fresh();
+        stage.touches(&worker);
+        stage.strike(&worker, Strike::PlugPulled);
+        let gone = worker.clone();
+        stage.until("the dead worker to be gone", |stage| {
+            (!stage.workers().contains(&gone)).then_some(())
+        });
+        stage.until_settled(MIN);
+        stage.came(Came {
+            replaced: 1,
+            ..NOTHING
+        });
+        stage.two_witnesses(&worker);
+    },
+};
+
+pub(crate) const QUICK: Course = Course {
+    name: "a worker reboots quickly, and nothing follows",
+    play: |stage| {
+        let worker = stage.fresh();
+        stage.strike(&worker, Strike::QuickReboot);
+        stage.pass(stage.world.pace().quiet);
+        stage.until_settled(MIN);
+        stage.came(NOTHING);
+    },
+};
+
+pub(crate) const HANG: Course = Course {
+    name: "a worker hangs, and is rebooted",
+    play: |stage| rebooted(stage, Strike::Hung),
+};
+
+pub(crate) const CUT: Course = Course {
+    name: "a worker's cable is pulled, and it is rebooted",
+    play: |stage| rebooted(stage, Strike::Cut),
+};
+
+pub(crate) const STOPPED: Course = Course {
+    name: "somebody stops a worker's server, and it is started",
+    play: |stage| rebooted(stage, Strike::Stopped),
+};
+
+pub(crate) const KAFKA: Course = Course {
+    name: "Kafka stops, and nothing is harmed",
+    play: |stage| {
+        stage.world.set_kafka(false);
+        until_blind(stage, true);
+        stage.pass(stage.world.pace().kafka_away);
+        stage.world.set_kafka(true);
+        until_blind(stage, false);
+        stage.pass(stage.world.pace().quiet);
+        stage.until_settled(MIN);
+        stage.came(NOTHING);
+    },
+};
+
+pub(crate) const KEYSTONE: Course = Course {
+    name: "Keystone stops in the middle of a scale-up, and it is finished later",
+    play: |stage| {
+        stage.world.set_demand(BUSY);
+        stage.until("the scale-up to be decided", |stage| {
+            let decided = |record: &Record| matches!(record, Record::Decision { .. });
+            stage.records().iter().any(decided).then_some(())
+        });
+        stage.world.set_keystone(false);
+        // Whoever has a token goes on with it; one that starts anew has none.
+        stage.restart();
+        stage.until("the cloud to be known as away", |stage| {
+            let sources = stage.site.status()?.engine.sources;
+            let cloud = sources
+                .iter()
+                .find(|one| one.source == SourceName::Openstack)?;
+            (!cloud.flowing).then_some(())
+        });
+        stage.world.set_keystone(true);
+        stage.until_settled(MAX);
+        stage.came(Came {
+            added: 1,
+            ..NOTHING
+        });
+    },
+};
+
+pub(crate) const AGENT: Course = Course {
+    name: "an agent alone dies, and nothing is harmed",
+    play: |stage| {
+        let worker = stage.workers().remove(0);
+        stage.strike(&worker, Strike::AgentDead);
+        stage.until("one witness to be refused", |stage| {
+            let refused = |record: &Record| {
+                matches!(record, Record::Refusal { refusal }
+                    if refusal.reason == Reason::OneWitness)
+            };
+            stage.records().iter().any(refused).then_some(())
+        });
+        stage.pass(stage.world.pace().quiet);
+        stage.world.mend(&worker, Strike::AgentDead);
+        until_heard(stage, &worker.node);
+        stage.until_settled(MIN);
+        stage.came(NOTHING);
+    },
+};
+
+/// It is missed, two witnesses agree, and a reboot helps: the same machine serves again.
+fn rebooted(stage: &mut Stage, what: Strike) {
+    let worker = stage.fresh();
+    let before = stage.workers();
+    stage.touches(&worker);
+    stage.strike(&worker, what);
+    stage.until("the reboot to begin", |stage| {
+        let records = stage.records();
+        records
+            .iter()
+            .any(|record| matches!(record, Record::Rung { .. }))
+            .then_some(())
+    });
+    stage.until_settled(MIN);
+    until_heard(stage, &worker.node);
+    stage.came(Came {
+        rebooted: 1,
+        ..NOTHING
+    });
+    stage.two_witnesses(&worker);
+    assert_eq!(stage.workers(), before, "no machine was made or lost");
+}
+
+/// Waits until the brake for a Kafka that cannot be heard closes, or opens again.
+fn until_blind(stage: &mut Stage, wanted: bool) {
+    stage.until("the brake of a Kafka that is away", |stage| {
+        let records = stage.records();
+        let last = records.iter().rev().find_map(|record| match record {
+            Record::Brake { brake, on, .. } if *brake == Brake::Blind(SourceName::Kafka) => {
+                Some(*on)
+            }
+            _ => None,
+        });
+        (last == Some(wanted)).then_some(())
+    });
+}
+
+/// Waits until the node's agent is heard anew.
+fn until_heard(stage: &mut Stage, node: &str) {
+    let since = stage.status().engine.at;
+    stage.until("the agent to be heard", |stage| {
+        let pools = stage.site.status()?.engine.pools;
+        let mut nodes = pools.iter().flat_map(|pool| &pool.nodes);
+        let heard = nodes.find(|one| one.name.as_str() == node)?.heard?;
+        (heard > since).then_some(())
+    });
+}
