@@ -11,6 +11,7 @@ mod journal;
 mod orders;
 mod run;
 mod show;
+mod standin;
 mod status;
 
 use std::io::{IsTerminal, Write};
@@ -69,6 +70,11 @@ pub enum Command {
     Adopt(orders::AdoptArgs),
     /// Leave a node or a pool alone for a while.
     Maintenance(orders::MaintenanceArgs),
+    /// Ask whether a running engine goes round: for the health check of a container.
+    Health(status::HealthArgs),
+    /// Play what `docker-compose.yml` runs beside Rhizome.
+    #[command(subcommand)]
+    Standin(standin::StandinCommand),
     /// Verify or show a journal.
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -134,6 +140,7 @@ pub fn dispatch(command: Command, out: &Out) -> Exit {
         Command::Check(args) => check::run(&args, out),
         Command::Config(command) => config::run(command, out),
         Command::Journal(command) => journal::run(&command, out),
+        Command::Standin(command) => standin::run(&command, out),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "rhizome", &mut script);
@@ -142,6 +149,7 @@ pub fn dispatch(command: Command, out: &Out) -> Exit {
         }
         Command::Doctor(args) => asking(out, async { Ok(doctor::doctor(&args, out).await) }),
         Command::Status(args) => asking(out, status::status(args, out)),
+        Command::Health(args) => asking(out, status::health(args, out)),
         Command::Why(args) => asking(out, status::why(args, out)),
         Command::Pause(args) => asking(out, orders::give(args.order("pause"), out)),
         Command::Resume(args) => asking(out, orders::give(args.order("resume"), out)),

@@ -18,6 +18,7 @@ pub mod notify;
 pub mod policies;
 pub mod run;
 pub mod scenario;
+pub mod standin;
 pub mod telemetry;
 pub mod tell;
 pub mod windows;

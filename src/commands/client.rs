@@ -111,6 +111,23 @@ impl Client {
         self.send(request, &[]).await
     }
 
+    /// Asks a probe at `path`: what it says if all is well.
+    pub(super) async fn probe(&self, path: &str) -> Result<String, ClientError> {
+        let no_answer = |error: reqwest::Error| ClientError::NoAnswer {
+            server: self.server.clone(),
+            why: deepest(&error),
+        };
+        let request = self.http.get(format!("{}{path}", self.server));
+        let answer = request.send().await.map_err(no_answer)?;
+        let well = answer.status().is_success();
+        let text = answer.text().await.map_err(no_answer)?;
+        if well {
+            Ok(text)
+        } else {
+            Err(ClientError::Refused(text.trim().to_owned()))
+        }
+    }
+
     /// Posts to `path`. An answer with one of the codes `too` is an answer too.
     pub(super) async fn post<B: Serialize, T: DeserializeOwned>(
         &self,

@@ -89,7 +89,7 @@ async fn until_told(program: &Program) -> Exit {
     }
 }
 
-fn on_runtime(out: &Out, work: impl Future<Output = Exit>) -> Exit {
+pub(super) fn on_runtime(out: &Out, work: impl Future<Output = Exit>) -> Exit {
     match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -103,7 +103,7 @@ fn on_runtime(out: &Out, work: impl Future<Output = Exit>) -> Exit {
 }
 
 /// An error with everything that led to it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! `rhizome status` and `rhizome why`: what a running engine shows of itself.
+//! `rhizome status`, `rhizome why` and `rhizome health`: what a running engine shows of itself.
 
 use std::time::Duration;
 
@@ -43,6 +43,13 @@ pub struct WhyArgs {
     server: ServerArgs,
 }
 
+/// `health`.
+#[derive(Debug, Args)]
+pub struct HealthArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
 /// How to show an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Output {
@@ -69,6 +76,12 @@ pub(super) async fn status(args: StatusArgs, out: &Out) -> Result<Exit, ClientEr
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
+}
+
+/// Asks the probe that needs no right: what it answers is for the log of whoever looks.
+pub(super) async fn health(args: HealthArgs, out: &Out) -> Result<Exit, ClientError> {
+    out.say(&args.server.client()?.probe("/livez").await?);
+    Ok(Exit::Ok)
 }
 
 pub(super) async fn why(args: WhyArgs, out: &Out) -> Result<Exit, ClientError> {

@@ -4,10 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, ThreadedProducer};
+use rdkafka::producer::DefaultProducerContext;
 use rhizome_engine::journal::Record;
 use rhizome_engine::status::Status;
 use rhizome_engine::time::Clock;
@@ -15,6 +14,7 @@ use rhizome_standin::{Cure, Illness, Options as StandinOptions, Standin};
 
 use crate::config::{self, ConfigError};
 use crate::run::{Options, Program, StartError};
+use crate::standin::publish;
 
 /// The topic of the demo's metrics.
 const TOPIC: &str = "metrics";
@@ -66,7 +66,12 @@ impl Stage {
         let kafka = MockCluster::new(1)?;
         kafka.create_topic(TOPIC, PARTITIONS, 1)?;
         let standin = Standin::start(StandinOptions::default(), Arc::clone(clock)).await?;
-        publish(&standin, &kafka.bootstrap_servers(), Arc::clone(clock))?;
+        publish(
+            &standin,
+            &kafka.bootstrap_servers(),
+            TOPIC,
+            Arc::clone(clock),
+        )?;
         write_files(&folder.0, policies, &standin, &kafka.bootstrap_servers())?;
         let loaded = config::load(&folder.0.join("rhizome.yaml"))?;
         let (tell, told) = channel();
@@ -131,24 +136,6 @@ impl Stage {
         self.standin.stop().await;
         drop(self.folder);
     }
-}
-
-/// The guests' agents publish to the broker, keyed by node, as real ones do.
-fn publish(standin: &Standin, brokers: &str, clock: Arc<dyn Clock>) -> Result<(), KafkaError> {
-    let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
-        .set("bootstrap.servers", brokers)
-        .set("linger.ms", "5")
-        .set("reconnect.backoff.max.ms", "1000")
-        .create()?;
-    standin.deliver_to(move |node, record| {
-        // A full queue is a lost record, as it is with a real agent.
-        let record = BaseRecord::to(TOPIC)
-            .key(node)
-            .payload(&record)
-            .timestamp(clock.now().wall.millis());
-        let _ = producer.send(record);
-    });
-    Ok(())
 }
 
 fn write_files(

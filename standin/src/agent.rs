@@ -47,7 +47,7 @@ impl World {
         let interval = self.options.agent_interval;
         let mut due = Vec::new();
         for guest in self.guests.iter_mut() {
-            if !guest.agent_speaks() || guest.next_record > now {
+            if guest.host.is_some() || !guest.agent_speaks() || guest.next_record > now {
                 continue;
             }
             // Each keeps its own beat; one that was silent begins anew.
@@ -66,6 +66,12 @@ impl World {
             let record = self.record(&guest, cores, memory);
             self.outbox.push((guest.node, record));
         }
+    }
+
+    /// What a guest uses of its cores and of its memory now, as ratios.
+    pub(crate) fn use_of(&self, guest: &Guest) -> (f64, f64) {
+        let (cores, memory) = self.working_size();
+        self.share(guest, cores, memory)
     }
 
     /// Cores and GiB of the nodes that the work spreads over.
@@ -90,7 +96,7 @@ impl World {
         Some((f64::from(flavor.vcpus), f64::from(flavor.ram_mib) / 1_024.0))
     }
 
-    fn record(&self, guest: &Guest, cores: f64, memory: f64) -> Vec<u8> {
+    fn share(&self, guest: &Guest, cores: f64, memory: f64) -> (f64, f64) {
         let works = self
             .cluster
             .get(Kind::Node, "", &guest.node)
@@ -102,8 +108,14 @@ impl World {
             let value = (idle + varied * (1.0 - idle)).clamp(0.0, 1.0);
             (value * 10_000.0).round() / 10_000.0
         };
-        let cpu = share(cores, self.load.demand_cores, IDLE_CPU_RATIO, 1);
-        let memory = share(memory, self.load.memory_gib, IDLE_MEMORY_RATIO, 2);
+        (
+            share(cores, self.load.demand_cores, IDLE_CPU_RATIO, 1),
+            share(memory, self.load.memory_gib, IDLE_MEMORY_RATIO, 2),
+        )
+    }
+
+    fn record(&self, guest: &Guest, cores: f64, memory: f64) -> Vec<u8> {
+        let (cpu, memory) = self.share(guest, cores, memory);
         json!({
             "node": guest.node,
             "time": self.now.to_string(),

@@ -22,7 +22,7 @@ use crate::http::{Answer, Api, Broken, Content, OutBody, Request, whole};
 use crate::kube::watch::WatchRequest;
 use crate::ledger::{Effect, Entry, operation_in};
 use crate::world::World;
-use crate::{Sink, keystone, kube, neutron, nova};
+use crate::{Sink, hosts, keystone, kube, neutron, nova};
 
 /// Watch lines that may wait for a slow reader.
 const WATCH_QUEUE: usize = 64;
@@ -359,6 +359,8 @@ fn carry_out(
                 nova::handle(world, request)
                     .with_header("x-compute-request-id", id.clone())
                     .with_header("x-openstack-request-id", id)
+            } else if request.path.starts_with("/hosts/") {
+                hosts::handle(world, request)
             } else if request.path.starts_with("/network") {
                 neutron::handle(world, request).with_header("x-openstack-request-id", id)
             } else {

@@ -7,6 +7,9 @@
 //!                                               └─ bad token, name taken ─▶ not joined
 //! ```
 //!
+//! A guest may also run elsewhere, in a container that plays the machine (`hosts.rs`): then only
+//! its power is followed here, and it joins and speaks by itself.
+//!
 //! A guest knows of the cluster what a kubelet would: its user data when its disk is new, and
 //! the certificate on that disk afterwards. It is spoken to through [`World`]; what it does
 //! shows in the APIs.
@@ -54,6 +57,10 @@ pub struct Guest {
     disk: u32,
     /// True once this disk holds a kubelet's certificate.
     has_certificate: bool,
+    /// Who plays it, if it runs elsewhere.
+    pub host: Option<String>,
+    /// What it keeps there on its disk: its certificate.
+    pub(crate) disk_holds: Option<String>,
     /// A token that is refused until then is not tried for ever.
     join_until: Timestamp,
     renewed: Timestamp,
@@ -117,6 +124,18 @@ impl Illness {
 }
 
 impl Guest {
+    /// Whether it has joined the cluster.
+    pub fn is_node(&self) -> bool {
+        self.has_certificate || self.disk_holds.is_some()
+    }
+
+    /// The boot that it is in, counted from 1; none while it is off, boots or lies ill.
+    pub(crate) fn running_boot(&self) -> Option<u32> {
+        let up = !matches!(self.phase, Phase::Off | Phase::Booting(_));
+        let well = !matches!(self.illness, Some(Illness::Crashed | Illness::Hung));
+        (up && well).then_some(self.boots)
+    }
+
     /// Whether its kubelet speaks.
     fn kubelet_speaks(&self) -> bool {
         self.phase == Phase::Up
@@ -149,6 +168,10 @@ impl Guests {
     /// The guest of a server.
     pub fn get(&self, server: &str) -> Option<&Guest> {
         self.guests.get(server)
+    }
+
+    pub(crate) fn get_mut(&mut self, server: &str) -> Option<&mut Guest> {
+        self.guests.get_mut(server)
     }
 
     /// The guest that is that node.
@@ -249,6 +272,9 @@ impl World {
         {
             guest.phase = Phase::Joining;
             guest.join_until = now.plus(JOIN_PATIENCE);
+        }
+        if guest.host.is_some() {
+            return;
         }
         if guest.phase == Phase::Joining {
             self.join(id);
@@ -473,6 +499,8 @@ impl Guest {
             boots: 0,
             disk: 0,
             has_certificate: false,
+            host: None,
+            disk_holds: None,
             join_until: Timestamp(0),
             renewed: Timestamp(0),
             ready_at: Timestamp(0),
@@ -495,6 +523,7 @@ impl Guest {
         }
         if new_disk {
             self.has_certificate = false;
+            self.disk_holds = None;
             self.node = find_node_name(&user_data(server)).unwrap_or_else(|| server.name.clone());
         }
         self.boots = server.boots;

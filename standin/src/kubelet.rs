@@ -100,6 +100,34 @@ impl Kubelet {
             life: tokio::spawn(async move { life::live(&api, &name, &node).await }),
         })
     }
+
+    /// The same on a stand-in, which speaks no TLS: there is nothing to discover, and what was
+    /// issued is shown in a header. A machine whose disk holds a certificate already, from an
+    /// earlier boot, shows that one. Returns what the disk is to hold.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`JoinError`] as [`Kubelet::join`] does.
+    pub async fn join_stand_in(
+        join: &Join,
+        held: Option<String>,
+    ) -> Result<(Self, String), JoinError> {
+        let plain = Api::plain(join)?;
+        let certificate = match held {
+            Some(certificate) => certificate,
+            None => {
+                let by_token = plain.with_token(&join.token);
+                let (pem, _) = identity::ask(&by_token, &join.node).await?;
+                pem.lines().filter(|line| !line.starts_with('-')).collect()
+            }
+        };
+        let mut api = Api::plain(join)?;
+        api.certificate = Some(certificate.clone());
+        let node = life::register(&api, join).await?;
+        let name = join.node.clone();
+        let life = tokio::spawn(async move { life::live(&api, &name, &node).await });
+        Ok((Self { life }, certificate))
+    }
 }
 
 /// The API server, as one user of it.
@@ -107,6 +135,8 @@ struct Api {
     base: String,
     client: Client,
     token: Option<String>,
+    /// What is shown to a stand-in.
+    certificate: Option<String>,
 }
 
 impl Api {
@@ -125,6 +155,16 @@ impl Api {
             base: format!("https://{}", join.endpoint),
             client: builder.build()?,
             token: None,
+            certificate: None,
+        })
+    }
+
+    fn plain(join: &Join) -> Result<Self, JoinError> {
+        Ok(Self {
+            base: format!("http://{}", join.endpoint),
+            client: Client::builder().timeout(TIMEOUT).build()?,
+            token: None,
+            certificate: None,
         })
     }
 
@@ -150,6 +190,9 @@ impl Api {
             .header("user-agent", "rhizome-guest");
         if let Some(token) = &self.token {
             request = request.bearer_auth(token);
+        }
+        if let Some(certificate) = &self.certificate {
+            request = request.header("client-cert", format!(":{certificate}:"));
         }
         if !body.is_null() {
             request = request.header("content-type", form).body(body.to_string());

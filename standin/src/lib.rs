@@ -9,15 +9,18 @@
 //! A request's way: `http.rs` reads it → `front.rs` writes it into the ledger and asks the
 //! faults → `keystone.rs`, `nova/` or `kube/` carry it out on the `World` → it is answered.
 //! Meanwhile `World::step` moves `cloud.rs`, `guest.rs`, the controllers in `kube/` and
-//! `agent.rs` on. `kubelet.rs` is a guest for real clusters. `checker.rs` judges ledger and world at any moment.
+//! `agent.rs` on. `kubelet.rs` is a guest for real clusters, and for containers that play machines
+//! (`hosts.rs`); `certificate.rs` is what servers in such containers show. `checker.rs` judges ledger and world at any moment.
 
 mod agent;
+mod certificate;
 pub mod checker;
 mod clock;
 mod cloud;
 mod faults;
 mod front;
 mod guest;
+mod hosts;
 mod http;
 mod ids;
 mod json;
@@ -39,6 +42,7 @@ use rhizome_engine::time::Clock;
 use tokio::net::TcpListener;
 
 pub use agent::Load;
+pub use certificate::{Certificate, certify};
 pub use clock::{ManualClock, ScaledClock};
 pub use cloud::{Cloud, FloatingIp, Port, Server, ServerFault, Task, VmState};
 pub use faults::{Fault, Faults, NO_VALID_HOST, Refusal, Rule, RuleId};
@@ -53,6 +57,30 @@ use front::Front;
 
 /// Takes what the agents publish: the node and the record.
 pub type Sink = dyn Fn(&str, Vec<u8>) + Send + Sync;
+
+/// Where the stand-ins listen.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// OpenStack's address.
+    pub openstack: SocketAddr,
+    /// Kubernetes' address.
+    pub kubernetes: SocketAddr,
+    /// The name under which they are reached, for the links in their answers; without one, the
+    /// address.
+    pub name: Option<String>,
+}
+
+impl Default for Place {
+    /// Two free ports of the loopback address.
+    fn default() -> Self {
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            openstack: free,
+            kubernetes: free,
+            name: None,
+        }
+    }
+}
 
 /// Running stand-ins. They stop when [`Standin::stop`] is called or this is dropped.
 pub struct Standin {
@@ -69,11 +97,26 @@ impl Standin {
     ///
     /// Returns the error of the system when no port can be had.
     pub async fn start(options: Options, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        Self::start_at(Place::default(), options, clock).await
+    }
+
+    /// The same, at a place of the caller's choice. Nothing is encrypted, and its passwords are
+    /// known: no place for the world to see.
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of the system when a port cannot be had.
+    pub async fn start_at(
+        place: Place,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> io::Result<Self> {
         let credentials = options.credentials.clone();
         let world = World::new(Arc::new(options), clock.now().wall);
         let front = Arc::new(Front::new(world, clock));
-        let openstack = listen(Api::OpenStack, &front).await?;
-        let kubernetes = listen(Api::Kubernetes, &front).await?;
+        let name = place.name.as_deref();
+        let openstack = listen(Api::OpenStack, place.openstack, name, &front).await?;
+        let kubernetes = listen(Api::Kubernetes, place.kubernetes, name, &front).await?;
         front.tasks.spawn(Arc::clone(&front).tick());
         Ok(Self {
             front,
@@ -139,10 +182,18 @@ impl Drop for Standin {
     }
 }
 
-async fn listen(api: Api, front: &Arc<Front>) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+async fn listen(
+    api: Api,
+    address: SocketAddr,
+    name: Option<&str>,
+    front: &Arc<Front>,
+) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
-    let base = format!("http://{address}");
+    let base = match name {
+        Some(name) => format!("http://{name}:{}", address.port()),
+        None => format!("http://{address}"),
+    };
     front
         .tasks
         .spawn(http::serve(listener, api, base, Arc::clone(front)));

@@ -27,6 +27,8 @@ pub(crate) enum User {
     Rhizome,
     /// The holder of a bootstrap token.
     Bootstrap(Bearer),
+    /// The kubelet of a node, by its certificate.
+    Node(String),
     /// Nobody.
     Anonymous,
 }
@@ -53,6 +55,7 @@ impl User {
         match self {
             Self::Rhizome => "system:serviceaccount:kube-system:rhizome".to_owned(),
             Self::Bootstrap(bearer) => format!("system:bootstrap:{}", bearer.id),
+            Self::Node(name) => format!("system:node:{name}"),
             Self::Anonymous => "system:anonymous".to_owned(),
         }
     }
@@ -71,6 +74,7 @@ impl User {
                 groups.push("system:authenticated".to_owned());
                 return groups;
             }
+            Self::Node(_) => &["system:nodes", "system:authenticated"],
             Self::Anonymous => &["system:unauthenticated"],
         };
         named.iter().map(|group| (*group).to_owned()).collect()
@@ -80,7 +84,13 @@ impl User {
 /// Who asks; nothing if what he shows is not accepted.
 pub(crate) fn authenticate(world: &mut World, request: &Request) -> Option<User> {
     let Some(header) = request.header("authorization") else {
-        return Some(User::Anonymous);
+        return match request.header("client-cert") {
+            Some(shown) => {
+                let node = world.cluster.certificates.get(shown.trim_matches(':'))?;
+                Some(User::Node(node.clone()))
+            }
+            None => Some(User::Anonymous),
+        };
     };
     let token = header.strip_prefix("Bearer ")?.trim();
     if token == world.options.credentials.kubernetes_token {
@@ -188,12 +198,24 @@ fn may(world: &World, user: &User, verb: &str, target: &Target) -> bool {
             }
             _ => false,
         },
+        User::Node(name) => node_may(name, verb, target),
         User::Anonymous => {
             target.kind == Kind::ConfigMap
                 && verb == "get"
                 && target.namespace.as_deref() == Some("kube-public")
                 && target.name.as_deref() == Some("cluster-info")
         }
+    }
+}
+
+/// What a kubelet needs, for its own node alone where the request names one.
+fn node_may(node: &str, verb: &str, target: &Target) -> bool {
+    let own = target.name.as_deref().is_none_or(|name| name == node);
+    match target.kind {
+        Kind::Node => own && matches!(verb, "create" | "get" | "patch"),
+        Kind::Lease => own && matches!(verb, "create" | "get" | "patch"),
+        Kind::Pod => matches!(verb, "get" | "list" | "watch" | "patch" | "delete"),
+        _ => false,
     }
 }
 

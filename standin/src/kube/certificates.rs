@@ -4,6 +4,9 @@
 //!   asked ── by a token of kubeadm's group ──▶ approved ──▶ issued
 //!     └──── by any other ──▶ waits, until somebody approves or denies it
 //! ```
+//!
+//! Nothing speaks TLS here, so what is issued is a text that nobody else has. Who shows it in the
+//! header `client-cert`, as a proxy that ends TLS does (RFC 9440), is taken for the node.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -19,8 +22,8 @@ use crate::world::{World, seconds};
 /// The signer of kubelets' client certificates.
 const KUBELET_SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 
-/// What stands in for a certificate. Nothing speaks TLS here, so nobody reads it.
-const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nc3RhbmQtaW4=\n-----END CERTIFICATE-----\n";
+/// How the subject of a kubelet's certificate begins.
+const NODE_USER: &[u8] = b"system:node:";
 
 /// How a joining kubelet stands with its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,9 +87,18 @@ impl World {
             {
                 continue;
             }
+            let node = node_of(text_or_empty(request, "/spec/request"));
+            let body = STANDARD.encode(format!(
+                "stand-in {}",
+                text_or_empty(request, "/metadata/uid")
+            ));
+            let pem = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
             self.cluster.store.update(Kind::Csr, &key, |request| {
-                set(request, "/status/certificate", STANDARD.encode(CERTIFICATE));
+                set(request, "/status/certificate", STANDARD.encode(&pem));
             });
+            if let Some(node) = node {
+                self.cluster.certificates.insert(body, node);
+            }
         }
     }
 
@@ -116,6 +128,20 @@ impl World {
         self.put_object(Kind::Csr, request);
         Standing::Waits
     }
+}
+
+/// The node that a request (PEM, in base64) asks to be, by its subject: the name's length
+/// stands before it.
+fn node_of(request: &str) -> Option<String> {
+    let pem = String::from_utf8(STANDARD.decode(request).ok()?).ok()?;
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = STANDARD.decode(body).ok()?;
+    let at = der
+        .windows(NODE_USER.len())
+        .position(|part| part == NODE_USER)?;
+    let length = usize::from(*der.get(at.checked_sub(1)?)?);
+    let name = der.get(at + NODE_USER.len()..at + length)?;
+    String::from_utf8(name.to_vec()).ok()
 }
 
 /// A request in PEM (PKCS #10) for the certificate of a node. Key and signature are zeros: only
@@ -165,4 +191,18 @@ fn der(tag: u8, content: &[u8]) -> Vec<u8> {
         (high, low) => &[0x82, high, low],
     };
     [&[tag], length, content].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_node_is_read_from_the_subject() {
+        for name in ["w1", "workers-ubtcrbhq.example.org"] {
+            let request = STANDARD.encode(request_for(name));
+            assert_eq!(node_of(&request).as_deref(), Some(name));
+        }
+        assert_eq!(node_of("bm9uc2Vuc2U="), None);
+    }
 }

@@ -54,6 +54,8 @@ pub struct Cluster {
     /// Work that keeps so many pods, by name.
     pub workloads: BTreeMap<String, Workload>,
     pub(crate) accepted: BTreeMap<String, Cached>,
+    /// What was issued, and the node that it is for.
+    pub(crate) certificates: BTreeMap<String, String>,
     pub(crate) monitor: Monitor,
 }
 
@@ -75,6 +77,7 @@ impl Cluster {
             scheduler_away: false,
             workloads: BTreeMap::new(),
             accepted: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             monitor: Monitor::default(),
         }
     }

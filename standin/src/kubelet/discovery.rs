@@ -26,6 +26,7 @@ pub(super) async fn discover(join: &Join) -> Result<reqwest::Certificate, JoinEr
             .timeout(TIMEOUT)
             .build()?,
         token: None,
+        certificate: None,
     };
     let info = blind
         .insist(

@@ -16,8 +16,15 @@ const REQUESTS: &str = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 /// How often it is looked whether the certificate is there.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Asks for the certificate of `node`, and waits until it is issued.
+/// Obtains the certificate of `node`, with its key.
 pub(super) async fn obtain(api: &Api, node: &str) -> Result<reqwest::Identity, JoinError> {
+    let (certificate, key) = ask(api, node).await?;
+    let pem = format!("{certificate}{}", key.serialize_pem());
+    Ok(reqwest::Identity::from_pem(pem.as_bytes())?)
+}
+
+/// Asks for the certificate of `node`, and waits until it is issued: in PEM, and its key.
+pub(super) async fn ask(api: &Api, node: &str) -> Result<(String, KeyPair), JoinError> {
     let unusable = |error: rcgen::Error| JoinError::Unusable(format!("no key: {error}"));
     // kubeadm's own check, which keeps a second machine from taking a node over.
     let (status, there) = api
@@ -63,11 +70,12 @@ pub(super) async fn obtain(api: &Api, node: &str) -> Result<reqwest::Identity, J
             return Err(JoinError::Denied);
         }
         if let Some(encoded) = text(&now, "/status/certificate") {
-            let mut pem = STANDARD
+            let pem = STANDARD
                 .decode(encoded)
-                .map_err(|error| JoinError::Unusable(format!("no certificate: {error}")))?;
-            pem.extend_from_slice(key.serialize_pem().as_bytes());
-            return Ok(reqwest::Identity::from_pem(&pem)?);
+                .ok()
+                .and_then(|pem| String::from_utf8(pem).ok())
+                .ok_or_else(|| JoinError::Unusable("no certificate in PEM".to_owned()))?;
+            return Ok((pem, key));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
