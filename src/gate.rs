@@ -14,8 +14,9 @@ use dashmap::{DashMap, DashSet};
 use rhizome_actions::{Gate, Pass};
 use rhizome_engine::action::{Action, ActionKind, Failure, FailureKind};
 use rhizome_engine::event::{PauseSource, StandingPause, Wish};
-use rhizome_engine::journal::{Record, State};
-use rhizome_engine::names::{PoolName, VmId};
+use rhizome_engine::journal::{Brake, Record, State};
+use rhizome_engine::names::{OperationId, PoolName, VmId};
+use rhizome_engine::remediation::Operation;
 use rhizome_engine::settings::Limits;
 use rhizome_engine::time::{Clock, Monotonic};
 
@@ -34,6 +35,10 @@ pub struct ProgramGate {
     paused: DashSet<PoolName>,
     /// Pauses by a file or a ConfigMap.
     standing: DashMap<PauseSource, StandingPause>,
+    /// Operations that were called off and have not turned round yet.
+    recalled: DashSet<OperationId>,
+    /// Pools in a storm.
+    stormy: DashSet<PoolName>,
     journal_well: AtomicBool,
     stopping: AtomicBool,
     held: AtomicU64,
@@ -66,6 +71,8 @@ enum Hold {
     Paused,
     PoolPaused,
     Standing,
+    Recalled,
+    Storm,
     Expired,
     PoolVelocity,
     Velocity,
@@ -80,6 +87,8 @@ impl ProgramGate {
             paused_all: AtomicBool::new(false),
             paused: DashSet::new(),
             standing: DashMap::new(),
+            recalled: DashSet::new(),
+            stormy: DashSet::new(),
             journal_well: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             held: AtomicU64::new(0),
@@ -99,11 +108,12 @@ impl ProgramGate {
         })
     }
 
-    /// Takes over pauses and removals from the state that the journal adds up to.
+    /// Takes over what holds calls back, and the removals, from the state that the journal adds up
+    /// to.
     ///
     /// `state` must have begun its epoch on this run's clock.
     pub fn restore(&self, state: &State) {
-        self.restore_pauses(state);
+        self.take_over(state);
         let mut velocity = self.velocity();
         velocity.removals = state
             .removals
@@ -112,8 +122,8 @@ impl ProgramGate {
             .collect();
     }
 
-    /// Follows what was journaled: an operator's pause or its end, and the pauses that a
-    /// compacted journal begins with.
+    /// Follows what was journaled: an operator's pause or its end, an operation that is called
+    /// off, a storm, and what of it a compacted journal begins with.
     pub fn follow(&self, record: &Record) {
         match record {
             Record::Wish {
@@ -125,12 +135,18 @@ impl ProgramGate {
                 ..
             } => self.set_paused(pool.as_ref(), false),
             Record::Pause { source, pause, .. } => self.set_standing(*source, pause.clone()),
-            Record::Snapshot { state } => self.restore_pauses(state),
+            Record::Operation { operation } => self.follow_operation(operation),
+            Record::Brake {
+                brake: Brake::Storm(pool),
+                on,
+                ..
+            } => self.set_stormy(pool, *on),
+            Record::Snapshot { state } => self.take_over(state),
             _ => {}
         }
     }
 
-    fn restore_pauses(&self, state: &State) {
+    fn take_over(&self, state: &State) {
         for pool in &state.paused {
             self.set_paused(pool.as_ref(), true);
         }
@@ -139,6 +155,14 @@ impl ProgramGate {
             self.standing
                 .entry(*source)
                 .or_insert_with(|| pause.clone());
+        }
+        for operation in state.operations.values() {
+            self.follow_operation(operation);
+        }
+        for brake in state.brakes.keys() {
+            if let Brake::Storm(pool) = brake {
+                self.set_stormy(pool, true);
+            }
         }
     }
 
@@ -151,6 +175,22 @@ impl ProgramGate {
             None => {
                 self.standing.remove(&source);
             }
+        }
+    }
+
+    fn follow_operation(&self, operation: &Operation) {
+        if operation.is_recalled() {
+            self.recalled.insert(operation.id);
+        } else {
+            self.recalled.remove(&operation.id);
+        }
+    }
+
+    fn set_stormy(&self, pool: &PoolName, on: bool) {
+        if on {
+            self.stormy.insert(pool.clone());
+        } else {
+            self.stormy.remove(pool);
         }
     }
 
@@ -211,11 +251,50 @@ impl ProgramGate {
         if let Some((_, hold)) = holds.into_iter().find(|(holds, _)| *holds) {
             return Err(hold);
         }
+        // What is made of several calls in a row is not left half done: it is undone when it ends.
+        if !begun || takes_long(&action.kind) {
+            self.goes_on(action)?;
+        }
         if let ActionKind::DeleteServer { vm } = &action.kind {
             return self.velocity().take(&action.pool, &vm.id, now.mono);
         }
         Ok(())
     }
+
+    /// Whether an action under way is still wanted: it was not called off meanwhile, by an
+    /// operator or by a word against its node, and no storm has begun that holds evictions back.
+    fn goes_on(&self, action: &Action) -> Result<(), Hold> {
+        if self.recalled.contains(&action.key.operation) {
+            return Err(Hold::Recalled);
+        }
+        if matches!(action.kind, ActionKind::Drain { .. }) && self.stormy.contains(&action.pool) {
+            return Err(Hold::Storm);
+        }
+        Ok(())
+    }
+
+    /// What is held back, as the executor and the engine are told.
+    fn hold(&self, action: &Action, call: &'static str, hold: Hold) -> Failure {
+        self.held.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(
+            call,
+            action = action.kind.name(),
+            key = %action.key,
+            pool = %action.pool,
+            reason = hold.words(),
+            "the gate held a call back"
+        );
+        let message = format!("`{call}` was not sent: {}", hold.words());
+        Failure::new(FailureKind::Gate, message)
+    }
+}
+
+/// Whether the action goes on for minutes, call after call, and may end between any two of them.
+fn takes_long(kind: &ActionKind) -> bool {
+    matches!(
+        kind,
+        ActionKind::Drain { .. } | ActionKind::ApproveJoin { .. }
+    )
 }
 
 impl Velocity {
@@ -258,20 +337,13 @@ impl Gate for ActionGate {
                 self.begun.store(true, Ordering::SeqCst);
                 Ok(Pass::granted())
             }
-            Err(hold) => {
-                self.program.held.fetch_add(1, Ordering::Relaxed);
-                tracing::info!(
-                    call,
-                    action = action.kind.name(),
-                    key = %action.key,
-                    pool = %action.pool,
-                    reason = hold.words(),
-                    "the gate held a call back"
-                );
-                let message = format!("`{call}` was not sent: {}", hold.words());
-                Err(Failure::new(FailureKind::Gate, message))
-            }
+            Err(hold) => Err(self.program.hold(action, call, hold)),
         }
+    }
+
+    fn goes_on(&self, action: &Action) -> Result<(), Failure> {
+        let may = self.program.goes_on(action);
+        may.map_err(|hold| self.program.hold(action, action.kind.name(), hold))
     }
 }
 
@@ -284,6 +356,8 @@ impl Hold {
             Self::Paused => "everything is paused by an operator",
             Self::PoolPaused => "the pool is paused by an operator",
             Self::Standing => "a file or a ConfigMap pauses it",
+            Self::Recalled => "its operation was called off",
+            Self::Storm => "too many are silent or ill in the pool",
             Self::Expired => "its decision is too old",
             Self::PoolVelocity => "the pool had its removals of this minute",
             Self::Velocity => "the cluster had its removals of these ten minutes",

@@ -35,6 +35,11 @@ impl<'a> InHand<'a> {
         Ok(pass)
     }
 
+    /// Asks the gate whether to go on waiting, with no call to be made just now.
+    pub(crate) fn goes_on(&self) -> Result<(), Failure> {
+        self.gate.goes_on(self.action)
+    }
+
     /// The other side has answered the call that was let through last.
     pub(crate) fn answered(&self) {
         self.open.store(false, Ordering::SeqCst);

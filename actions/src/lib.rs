@@ -105,6 +105,16 @@ pub trait Gate: Send + Sync {
     ///
     /// Returns a failure of kind `Gate`: nothing may be sent.
     fn pass(&self, action: &Action, call: &'static str) -> Result<Pass, Failure>;
+
+    /// Says whether an action that waits between its calls, for pods to end or for a machine to
+    /// ask, is to go on waiting.
+    ///
+    /// # Errors
+    ///
+    /// Returns a failure of kind `Gate`: it was called off, and ends here.
+    fn goes_on(&self, _action: &Action) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// The right to make one mutating call.

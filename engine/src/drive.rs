@@ -45,13 +45,17 @@ impl Engine {
 
     fn drive_one(&mut self, now: Now, id: OperationId) {
         for _ in 0..MOVES_AT_ONCE {
-            let Some(operation) = self.state.operations.get(&id) else {
+            let Some(operation) = self.state.operations.get(&id).cloned() else {
                 return;
             };
-            let Some(next) = self.next_of(now, operation) else {
+            if let Some(why) = self.forbidden(now, &operation)
+                && self.call_off(now, &operation, &why)
+            {
+                continue;
+            }
+            let Some(next) = self.next_of(now, &operation) else {
                 return;
             };
-            let operation = operation.clone();
             match next {
                 Next::Wait { .. } => {
                     self.follow_pause(now, &operation);
@@ -63,17 +67,19 @@ impl Engine {
                     return;
                 }
                 Next::Act { kind, timeout } => {
-                    if let Some(why) = self.forbidden(now, &operation) {
-                        self.call_off(now, &operation, &why);
-                        continue;
-                    }
-                    if self.is_too_old(now, &operation) {
-                        self.call_off(now, &operation, "not begun before the decision expired");
+                    if self.is_too_old(now, &operation)
+                        && self.call_off(now, &operation, "not begun before the decision expired")
+                    {
                         continue;
                     }
                     if let Err(why) = self.may_act(now, &operation, &kind) {
                         self.hold(now, &operation, &kind, why);
                         return;
+                    }
+                    if let Err((_, why)) = self.may_still_go(now, &operation, &kind)
+                        && self.call_off(now, &operation, &why)
+                    {
+                        continue;
                     }
                     if self.go_on(now, &operation) {
                         continue;

@@ -85,7 +85,7 @@ impl<'a> Guard<'a> {
                 self.covered(evidence)?;
                 self.storm(pool, name, settings, None)?;
                 self.minimum(pool, settings, member)?;
-                self.last_of_zone(pool, member)?;
+                self.last_of_zone(pool, settings, member)?;
                 self.budget(pool, name)?;
                 self.velocity(name)
             }

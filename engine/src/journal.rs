@@ -267,10 +267,17 @@ pub struct State {
     /// The settings that each pool's last operation was begun with.
     #[serde(default)]
     pub pools: BTreeMap<PoolName, PoolSettings>,
+    /// Nodes whose removal was begun and given up, as when a drain cannot end, and when.
+    #[serde(default)]
+    pub stayed: BTreeMap<NodeName, Now>,
 }
 
 /// Rungs begun on a node are counted over this long (I37), and then forgotten.
 pub(crate) const HEAL_MEMORY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+/// A removal that was given up is remembered for this long: a budget that never gives way does not
+/// within minutes, and each further try evicts all other pods of the node for nothing.
+pub(crate) const STAYED_MEMORY: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// A VM for whose deletion an intent was journaled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -455,6 +455,15 @@ impl Operation {
         }
     }
 
+    /// Whether it was called off and turns round at its next step: nothing more is to be sent of
+    /// the action that is under way.
+    pub fn is_recalled(&self) -> bool {
+        self.cancelled.is_some()
+            && self.phase == Phase::Doing
+            && !self.committed
+            && !advance::is_rebuilt(self)
+    }
+
     /// Whether it makes a VM (and not just makes one anew).
     pub fn creates_vm(&self) -> bool {
         matches!(

@@ -1,5 +1,7 @@
 use rhizome_engine::action::{ActionKey, NodeRef, VmRef};
 use rhizome_engine::names::{NodeName, OperationId, VmId};
+use rhizome_engine::remediation::{Blind, Context, Ending, Machine, Order, Phase};
+use rhizome_engine::settings::PoolSettings;
 use rhizome_engine::time::{BoxFuture, Now, Timestamp};
 
 use super::*;
@@ -52,6 +54,35 @@ fn cordon(pool: &str) -> Action {
         uid: "u".to_owned(),
     };
     action(pool, 1, ActionKind::Cordon { node })
+}
+
+fn drain(pool: &str) -> Action {
+    let node = NodeRef {
+        name: NodeName::new("w-1"),
+        uid: "u".to_owned(),
+    };
+    action(pool, 1, ActionKind::Drain { node })
+}
+
+/// A removal that has just begun, whose actions are those of operation 1.
+fn removal() -> Operation {
+    let limits = Limits::default();
+    let context = Context {
+        cluster: "c",
+        pool: &PoolSettings::default(),
+        limits: &limits,
+        epoch: 1,
+        now: Now::default(),
+        blind: Blind::default(),
+    };
+    let id = cordon("workers").key.operation;
+    let old = Machine::named(NodeName::new("w-1"), id);
+    Operation::begin(
+        id,
+        PoolName::new("workers"),
+        Order::Remove { old },
+        &context,
+    )
 }
 
 fn delete(pool: &str, operation: u64) -> Action {
@@ -232,4 +263,94 @@ fn removals_of_the_run_before_count() {
             .unwrap()
             .contains("ten minutes")
     );
+}
+
+#[test]
+fn what_is_called_off_makes_no_further_call_until_it_turns_round() {
+    let begun = removal();
+    let recalled = |operation: &Operation| {
+        let why = "cancelled by ann";
+        rhizome_engine::remediation::cancel(operation, why).unwrap()
+    };
+    let follow = |gate: &ProgramGate, operation: Operation| {
+        gate.follow(&Record::Operation {
+            operation: Box::new(operation),
+        });
+    };
+    let (gate, _) = gate(false);
+    let drain = drain("workers");
+    let under_way = gate.for_action();
+    assert!(under_way.pass(&drain, "evict").is_ok());
+    assert!(under_way.goes_on(&drain).is_ok());
+    follow(&gate, recalled(&begun));
+    let held_back = under_way.pass(&drain, "evict").err().unwrap();
+    assert!(held_back.message.contains("called off"), "{held_back}");
+    assert_eq!(
+        under_way.goes_on(&drain).unwrap_err().kind,
+        FailureKind::Gate
+    );
+    assert_eq!(held(&gate, &action("workers", 2, drain.kind.clone())), None);
+
+    // It has turned round: what undoes it is sent.
+    let mut turned = recalled(&begun);
+    turned.phase = Phase::Undoing {
+        rest: Vec::new(),
+        ending: Ending::Cancelled("cancelled by ann".to_owned()),
+    };
+    follow(&gate, turned);
+    assert_eq!(held(&gate, &cordon("workers")), None);
+
+    // Past the point of no return it can only go on.
+    let mut committed = recalled(&begun);
+    committed.committed = true;
+    follow(&gate, committed);
+    assert_eq!(held(&gate, &delete("workers", 1)), None);
+
+    // What a run before called off is held back as well.
+    let mut state = State::default();
+    state.operations.insert(begun.id, recalled(&begun));
+    gate.restore(&state);
+    assert!(held(&gate, &cordon("workers")).is_some());
+}
+
+#[test]
+fn an_action_of_several_calls_in_a_row_is_not_cut_in_two() {
+    let (gate, _) = gate(false);
+    let create = action(
+        "workers",
+        1,
+        ActionKind::CreateServer {
+            node: NodeName::new("w-9"),
+            metadata: std::collections::BTreeMap::new(),
+        },
+    );
+    let under_way = gate.for_action();
+    assert!(under_way.pass(&create, "create_port").is_ok());
+    let recalled = rhizome_engine::remediation::cancel(&removal(), "why").unwrap();
+    gate.follow(&Record::Operation {
+        operation: Box::new(recalled),
+    });
+    assert!(under_way.pass(&create, "create_server").is_ok());
+    assert!(held(&gate, &create).is_some(), "one that has not begun");
+}
+
+#[test]
+fn a_storm_stops_a_drain_and_nothing_else() {
+    let brake = |on| Record::Brake {
+        brake: Brake::Storm(PoolName::new("workers")),
+        on,
+        at: Now::default(),
+        detail: "3 of 6 are silent".to_owned(),
+    };
+    let (gate, _) = gate(false);
+    gate.follow(&brake(true));
+    assert!(
+        held(&gate, &drain("workers"))
+            .unwrap()
+            .contains("silent or ill")
+    );
+    assert_eq!(held(&gate, &drain("others")), None);
+    assert_eq!(held(&gate, &cordon("workers")), None);
+    gate.follow(&brake(false));
+    assert_eq!(held(&gate, &drain("workers")), None);
 }

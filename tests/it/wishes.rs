@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rhizome_engine::journal::Record;
-use rhizome_standin::{Fault, Refusal, Rule};
+use rhizome_standin::{Fact, Fault, Kind, Refusal, Rule, Workload};
+use serde_json::json;
 
 use crate::harness::{IDLE, Setup, Site, said};
 
@@ -188,6 +189,57 @@ fn a_cancelled_addition_leaves_nothing_behind() {
         pool.contains("asked for 2 nodes") && pool.contains("cancelled"),
         "{pool}"
     );
+}
+
+#[test]
+fn a_word_against_a_node_or_its_operation_ends_a_drain_that_is_under_way() {
+    let site = Site::settled(Setup {
+        min: 2,
+        max: 3,
+        ..Setup::default()
+    });
+    granted(&site, &["scale", "workers", "3", "--why", "load"]);
+    site.wait_settled(3);
+    // The drain would wait for its budget for as long as it may: longer than this test waits.
+    site.standin.world(|world| {
+        let replicas = 6;
+        world.set_workload(
+            "web",
+            Workload {
+                replicas,
+                ..Workload::default()
+            },
+        );
+        let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+            "metadata": {"name": "web", "namespace": "default", "generation": 1},
+            "spec": {"minAvailable": replicas, "selector": {"matchLabels": {"app": "web"}}}});
+        world.put_object(Kind::Budget, budget);
+    });
+    for by_cancel in [true, false] {
+        granted(&site, &["scale", "workers", "2", "--why", "less load"]);
+        let (operation, node) = site.wait("a drain", |site| {
+            let operations = site.try_status()?.engine.operations;
+            let one = operations.first().filter(|one| one.step == "drain")?;
+            Some((one.id.to_string(), one.node.clone()?.to_string()))
+        });
+        if by_cancel {
+            site.order(&["cancel", &operation, "--why", "never mind"]);
+        } else {
+            site.order(&["protect", &node, "--why", "it holds a disk"]);
+        }
+        site.wait("the removal to be undone", |site| {
+            let engine = site.try_status()?.engine;
+            let nodes = &engine.pools.first()?.nodes;
+            let cordoned = nodes.iter().any(|node| node.cordoned);
+            (engine.operations.is_empty() && !cordoned).then_some(())
+        });
+        let said = site.order(&["why", &node]);
+        assert!(said.contains("its operation was called off"), "{said}");
+    }
+    let ledger = site.standin.ledger();
+    let evicted = |(_, fact): &&(_, Fact)| matches!(fact, Fact::Evicted { .. });
+    assert_eq!(ledger.facts.iter().filter(evicted).count(), 0);
+    assert_eq!(site.standin.world(|world| world.cloud.servers.len()), 3);
 }
 
 /// How much of its window the rule's mean is made of.

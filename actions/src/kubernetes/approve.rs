@@ -81,6 +81,7 @@ impl Kubernetes {
         };
         let deadline = self.clock.now().mono.plus(hand.action.timeout);
         loop {
+            hand.goes_on()?;
             let (wait, unseen) = match self.look_at_requests(hand, &expected).await {
                 Ok(Some(done)) => return Ok(done),
                 Ok(None) => (LOOK_WAIT, None),

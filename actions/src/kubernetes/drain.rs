@@ -7,6 +7,9 @@
 //!   evict each pod that is not yet going, one pass each
 //! ```
 //!
+//! The gate is asked at each look too, so that a drain that is called off ends there, whatever it
+//! waits for.
+//!
 //! Nothing is forced: pods keep their own grace, and budgets are honoured. An eviction whose
 //! answer was lost may be asked for again, because it names the pod by its uid.
 
@@ -50,6 +53,7 @@ impl Kubernetes {
         let mut evicted = 0;
         let mut obstacle = String::new();
         loop {
+            hand.goes_on()?;
             let left = match self.left_on(node).await {
                 Ok(left) => left,
                 // A look that failed says nothing about the pods; the next one may.

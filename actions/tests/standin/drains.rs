@@ -1,10 +1,12 @@
 //! Drains: what waits, what stands in the way, what stays.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use rhizome_engine::action::{ActionKind, Done, FailureKind, NodeRef};
-use rhizome_engine::time::Clock;
-use rhizome_standin::{Fact, Kind, Workload};
+use rhizome_actions::{Executor, Gate, Pass};
+use rhizome_engine::action::{Action, ActionKind, Done, Failure, FailureKind, NodeRef};
+use rhizome_engine::time::{Clock, Monotonic};
+use rhizome_standin::{Fact, Kind, ManualClock, Workload};
 use serde_json::{Value, json};
 
 use crate::field::{Field, action};
@@ -143,6 +145,55 @@ async fn a_budget_that_never_gives_way_ends_the_drain_by_its_time_and_is_named()
     assert!(field.clock.now().mono.since(began) <= Duration::from_secs(65));
     assert_eq!(evicted(&field), 0);
     assert_eq!(on(&field, "w-1").len(), 4);
+}
+
+/// A gate that lets everything through, and takes it back at some time.
+struct Recalling {
+    clock: ManualClock,
+    from: Monotonic,
+}
+
+impl Gate for Recalling {
+    fn pass(&self, action: &Action, _: &'static str) -> Result<Pass, Failure> {
+        self.goes_on(action).map(|()| Pass::granted())
+    }
+
+    fn goes_on(&self, _: &Action) -> Result<(), Failure> {
+        if self.clock.now().mono < self.from {
+            return Ok(());
+        }
+        Err(Failure::new(FailureKind::Gate, "it was called off"))
+    }
+}
+
+#[tokio::test]
+async fn a_drain_that_is_called_off_ends_at_its_next_look_and_evicts_no_more() {
+    // Rows: how many must stay healthy, and whether a pod takes long to end.
+    for (healthy, long) in [(4, false), (0, true)] {
+        let (field, node) = with_work(healthy).await;
+        field
+            .done(3, ActionKind::Cordon { node: node.clone() })
+            .await;
+        if long {
+            // It waits for a pod that takes long to end, and asks for no eviction meanwhile.
+            field.standin.world(|world| {
+                let mut pod = pod("slow", json!({}), Some("ReplicaSet"));
+                pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+                world.put_object(Kind::Pod, pod);
+            });
+        }
+        let gate = Arc::new(Recalling {
+            clock: field.clock.clone(),
+            from: field.clock.now().mono.plus(Duration::from_secs(30)),
+        });
+        let drain = action(3, ActionKind::Drain { node });
+        let work = field.services.execute(&drain, gate.clone());
+        let failure = field.passing(work).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Gate, "{failure}");
+        let late = field.clock.now().mono.since(gate.from);
+        assert!(late <= Duration::from_secs(10), "{late:?} after the word");
+        assert_eq!(evicted(&field), if long { 4 } else { 0 });
+    }
 }
 
 #[tokio::test]

@@ -2,7 +2,8 @@
 //! brakes of the guard, looked at again before each call that a row of the table says.
 //!
 //! What is held back stands where it is: its step's time stands still, and why it stands is
-//! journaled as a refusal. A word against the very node calls the operation off instead.
+//! journaled as a refusal. A word against the very node or its pool calls the operation off
+//! instead, and so does a pool that can no longer spare the node.
 
 use super::NO_SETTINGS;
 use crate::action::ActionKind;
@@ -11,7 +12,7 @@ use crate::engine::Engine;
 use crate::event::Target;
 use crate::guard::Refused;
 use crate::journal::Record;
-use crate::remediation::{self, Brakes, Moment, Operation, Phase};
+use crate::remediation::{self, Brakes, Moment, Operation, OperationKind, Phase};
 use crate::time::Now;
 
 impl Engine {
@@ -99,24 +100,65 @@ impl Engine {
         }
     }
 
-    /// A word that came after the decision: a node that an operator protects or takes into
-    /// maintenance meanwhile is let go, as long as its VM still is there.
+    /// A word that came after the decision: a node that an operator protects meanwhile, or takes
+    /// into maintenance by itself or with its pool, is let go as long as its VM still is there.
     pub(super) fn forbidden(&self, now: Now, operation: &Operation) -> Option<String> {
         let old = operation.old.as_ref()?;
         if operation.phase != Phase::Doing || operation.committed {
             return None;
         }
-        let node = &old.node;
+        let (node, pool) = (&old.node, &operation.pool);
         if self.guard(now).is_protected(node) {
             return Some(format!("{node} is protected meanwhile"));
         }
-        let end = self.state.maintenance.get(&Target::Node(node.clone()))?;
-        (*end > now.wall).then(|| format!("{node} is in maintenance meanwhile"))
+        let rests = |target: Target| {
+            let end = self.state.maintenance.get(&target);
+            end.is_some_and(|end| *end > now.wall)
+        };
+        let name = if rests(Target::Node(node.clone())) {
+            node.as_str()
+        } else if rests(Target::Pool(pool.clone())) {
+            pool.as_str()
+        } else {
+            return None;
+        };
+        Some(format!("{name} is in maintenance meanwhile"))
     }
 
-    pub(super) fn call_off(&mut self, now: Now, operation: &Operation, why: &str) {
-        if let Ok(cancelled) = remediation::cancel(operation, why) {
-            self.put(now, cancelled);
+    /// I2: what let a removal begin is asked again before the pods are evicted and before the VM
+    /// is deleted. Between the two lie minutes, in which others may have fallen ill.
+    pub(super) fn may_still_go(
+        &self,
+        now: Now,
+        operation: &Operation,
+        kind: &ActionKind,
+    ) -> Result<(), Refused> {
+        let takes = matches!(
+            kind,
+            ActionKind::Drain { .. } | ActionKind::DeleteServer { .. }
+        );
+        let (Some(old), Some(settings)) = (&operation.old, self.settings_of(&operation.pool))
+        else {
+            return Ok(());
+        };
+        if operation.kind != OperationKind::Remove || operation.committed || !takes {
+            return Ok(());
+        }
+        self.guard(now).spares(&operation.pool, settings, &old.node)
+    }
+
+    /// Calls an operation off. False if nothing comes of it: it can only go on to its end, or it
+    /// was called off already.
+    pub(crate) fn call_off(&mut self, now: Now, operation: &Operation, why: &str) -> bool {
+        if operation.cancelled.is_some() {
+            return false;
+        }
+        match remediation::cancel(operation, why) {
+            Ok(cancelled) if cancelled != *operation => {
+                self.put(now, cancelled);
+                true
+            }
+            Ok(_) | Err(_) => false,
         }
     }
 

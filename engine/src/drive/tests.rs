@@ -7,6 +7,8 @@ use crate::journal::Record;
 use crate::lab::{Lab, Plan, on_engine_stack};
 use crate::remediation::{Ending, Phase};
 
+mod called_off;
+
 /// How often the VM was rebooted, softly and hard.
 fn reboots(lab: &Lab) -> (usize, usize) {
     let is = |wanted: bool| {

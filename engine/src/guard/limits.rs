@@ -6,7 +6,7 @@ use super::{Guard, Refused, refuse};
 use crate::cluster::{Member, PoolSlot};
 use crate::decision::{Reason, Rung};
 use crate::journal::HEAL_MEMORY;
-use crate::names::{PoolName, VmId};
+use crate::names::{NodeName, PoolName, VmId};
 use crate::remediation::{Operation, OperationKind, Swept};
 use crate::settings::PoolSettings;
 use crate::time::show_duration;
@@ -83,6 +83,22 @@ impl Guard<'_> {
         )
     }
 
+    /// Whether the pool can spare the node just now, whatever else is taken from it.
+    pub(crate) fn spares(
+        &self,
+        pool: &PoolName,
+        settings: &PoolSettings,
+        node: &NodeName,
+    ) -> Result<(), Refused> {
+        let cluster = self.sight.cluster;
+        let (Some(slot), Some(member)) = (cluster.pool_slot(pool), cluster.find(node.as_str()))
+        else {
+            return Ok(());
+        };
+        self.minimum(slot, settings, member)?;
+        self.last_of_zone(slot, settings, member)
+    }
+
     /// I2: by our own scale-down the Ready nodes never fall below the minimum.
     pub(super) fn minimum(
         &self,
@@ -90,17 +106,13 @@ impl Guard<'_> {
         settings: &PoolSettings,
         member: &Member,
     ) -> Result<(), Refused> {
-        let leaving = self
-            .state
-            .operations
-            .values()
-            .filter(|operation| operation.kind == OperationKind::Remove)
-            .filter(|operation| self.sight.cluster.pool_slot(&operation.pool) == Some(pool))
-            .count();
-        let leaving = u32::try_from(leaving).unwrap_or(u32::MAX);
-        let size = self.sight.size(pool).saturating_sub(leaving);
-        let ready = self.sight.ready(pool).saturating_sub(leaving);
-        let own = u32::from(member.serves(settings.kubernetes));
+        let serves = |member: &&Member| member.serves(settings.kubernetes);
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let going = self.others_going(pool, member);
+        let served = count(going.iter().filter(|other| serves(other)).count());
+        let size = self.sight.size(pool).saturating_sub(count(going.len()));
+        let ready = self.sight.ready(pool).saturating_sub(served);
+        let own = u32::from(serves(&member));
         if size <= settings.min || ready.saturating_sub(own) < settings.min {
             return refuse(
                 Reason::AtMinimum,
@@ -113,21 +125,56 @@ impl Guard<'_> {
         Ok(())
     }
 
-    /// I2: never the last node of a zone, where the pool has several zones.
-    pub(super) fn last_of_zone(&self, pool: PoolSlot, member: &Member) -> Result<(), Refused> {
-        let zone = |member: &Member| member.server.as_ref()?.zone.clone();
+    /// I2: never the last node that serves in a zone, where the pool has several zones.
+    pub(super) fn last_of_zone(
+        &self,
+        pool: PoolSlot,
+        settings: &PoolSettings,
+        member: &Member,
+    ) -> Result<(), Refused> {
+        let zone = |member: &Member| {
+            member
+                .server
+                .as_ref()
+                .and_then(|server| server.zone.clone())
+        };
         let Some(own) = zone(member) else {
             return Ok(());
         };
-        let zones: Vec<_> = self.sight.cluster.pool(pool).filter_map(zone).collect();
-        let here = zones.iter().filter(|zone| **zone == own).count();
-        if here == 1 && zones.len() > 1 {
+        let going = self.others_going(pool, member);
+        let stays = |other: &Member| {
+            other.name != member.name
+                && other.serves(settings.kubernetes)
+                && going.iter().all(|gone| gone.name != other.name)
+        };
+        let zones = || {
+            let members = self.sight.cluster.pool(pool);
+            members.filter_map(|other| Some((other, other.server.as_ref()?.zone.as_ref()?)))
+        };
+        let here = zones().any(|(other, zone)| *zone == own && stays(other));
+        let elsewhere = zones().any(|(_, zone)| *zone != own);
+        if elsewhere && !here {
             return refuse(
                 Reason::AtMinimum,
-                format!("{} is the last node in zone {own}", member.name),
+                format!("{} is the last node that serves in zone {own}", member.name),
             );
         }
         Ok(())
+    }
+
+    /// The other members of the pool that removals under way take out of it.
+    fn others_going(&self, pool: PoolSlot, member: &Member) -> Vec<&Member> {
+        let removals = self
+            .state
+            .operations
+            .values()
+            .filter(|operation| operation.kind == OperationKind::Remove);
+        removals
+            .filter_map(|operation| operation.old.as_ref())
+            .filter(|old| old.node != member.name)
+            .filter_map(|old| self.sight.cluster.find(old.node.as_str()))
+            .filter(|other| other.pool == Some(pool))
+            .collect()
     }
 
     /// The share of the pool that may be under removal or healing at once.

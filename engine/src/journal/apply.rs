@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Brake, HEAL_MEMORY, Record, Removal, State};
+use super::{Brake, HEAL_MEMORY, Record, Removal, STAYED_MEMORY, State};
 use crate::action::{Action, ActionKind, FailureKind};
 use crate::decision::{Origin, Refusal};
 use crate::event::Wish;
@@ -131,14 +131,7 @@ impl State {
         }
         self.started = at;
         self.next_operation = self.next_operation.max(1);
-        // The monotonic clock of an earlier run means nothing in this one. What was stored is
-        // moved onto this run's clock by the wall time that passed; if the wall clock was set
-        // back meanwhile, nothing has passed, so that a cooldown is longer and never shorter.
-        let onto = |then: &mut Now| {
-            let passed = at.wall.since(then.wall);
-            let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-            then.mono = Monotonic(at.mono.0.saturating_sub(passed));
-        };
+        let onto = |then: &mut Now| onto(at, then);
         self.cooldowns.values_mut().for_each(onto);
         self.removals
             .iter_mut()
@@ -150,6 +143,7 @@ impl State {
             .values_mut()
             .flatten()
             .for_each(|(_, then)| onto(then));
+        self.stayed.values_mut().for_each(onto);
         self.forget_rungs(at);
     }
 
@@ -181,6 +175,7 @@ impl State {
             self.operations.insert(operation.id, operation.clone());
             return;
         };
+        self.stay(operation, ending);
         let old = operation.old.as_ref().and_then(|old| old.vm.clone());
         let swept = matches!(operation.kind, OperationKind::Sweep(_));
         let gone = match (ending, operation.committed || swept) {
@@ -198,12 +193,37 @@ impl State {
             if let Some(old) = operation.old.as_ref().filter(|old| old.vm == Some(vm)) {
                 // Its name is never used again, so nothing more is said of it.
                 self.rungs.remove(&old.node);
+                self.stayed.remove(&old.node);
                 self.refused
                     .retain(|(_, node, _), _| node.as_ref() != Some(&old.node));
             }
         }
         self.operations.remove(&operation.id);
         self.open.retain(|key, _| key.operation != operation.id);
+    }
+
+    /// Remembers a removal that was given up: not one that somebody called off.
+    fn stay(&mut self, operation: &Operation, ending: &Ending) {
+        let gave_up = operation.kind == OperationKind::Remove
+            && operation.sent
+            && operation.cancelled.is_none()
+            && matches!(ending, Ending::Cancelled(_));
+        let Some(old) = operation.old.as_ref().filter(|_| gave_up) else {
+            return;
+        };
+        let mut at = operation.step_began.at;
+        if operation.step_began.epoch != self.epoch {
+            onto(self.started, &mut at);
+        }
+        self.stayed
+            .retain(|_, earlier| at.mono.since(earlier.mono) < STAYED_MEMORY);
+        self.stayed.insert(old.node.clone(), at);
+    }
+
+    /// How long ago a removal of the node was given up, if that was lately.
+    pub(crate) fn stayed_for(&self, now: Now, node: &NodeName) -> Option<Duration> {
+        let at = self.stayed.get(node)?;
+        Some(now.mono.since(at.mono)).filter(|ago| *ago < STAYED_MEMORY)
     }
 
     /// Whether the deletion of the VM is among those that count.
@@ -309,4 +329,15 @@ impl State {
             | Wish::Adopt { .. } => {}
         }
     }
+}
+
+/// Moves a stored time onto the clock of the run that began at `began`.
+///
+/// The monotonic clock of an earlier run means nothing in this one. What was stored is moved by
+/// the wall time that passed; if the wall clock was set back meanwhile, nothing has passed, so that
+/// a cooldown is longer and never shorter.
+fn onto(began: Now, then: &mut Now) {
+    let passed = began.wall.since(then.wall);
+    let passed = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+    then.mono = Monotonic(began.mono.0.saturating_sub(passed));
 }

@@ -8,7 +8,9 @@ use crate::cluster::PoolSlot;
 use crate::decision::{Ask, Direction, Evidence, Origin, Proposal, Reason};
 use crate::engine::Engine;
 use crate::guard::{Effort, Refused};
+use crate::journal::STAYED_MEMORY;
 use crate::names::{NodeName, PoolName};
+use crate::remediation::OperationKind;
 use crate::settings::PoolSettings;
 use crate::time::{Monotonic, Now, format_duration, show_duration};
 use crate::window::NodeSlot;
@@ -71,6 +73,9 @@ impl Engine {
         if let (Some(need), Some(needs)) = (up, self.needs.get_mut(usize::from(pool.0))) {
             needs.note(now.mono, need, settings.stabilization);
         }
+        if let Some(need) = up {
+            self.keep(now, &name, need);
+        }
         let mut grown = false;
         for resize in &asked {
             let to = resize.to;
@@ -99,6 +104,22 @@ impl Engine {
         }
         if !grown {
             self.reconcile(now, pool, &name, &settings);
+        }
+    }
+
+    /// I32: a removal was decided on while nobody asked for more. Where somebody does meanwhile
+    /// it is called off, but for an operator's own word.
+    fn keep(&mut self, now: Now, name: &PoolName, need: u32) {
+        if let Some((_, Origin::Operator(_))) = self.state.desired.get(name) {
+            return;
+        }
+        let removals =
+            self.state.operations.values().filter(|operation| {
+                operation.kind == OperationKind::Remove && operation.pool == *name
+            });
+        let why = format!("{name} is asked to grow to {need} meanwhile");
+        for operation in removals.cloned().collect::<Vec<_>>() {
+            self.call_off(now, &operation, &why);
         }
     }
 
@@ -216,7 +237,7 @@ impl Engine {
         proposal: &Proposal,
         to: u32,
     ) {
-        if self.cools(now, name, None, proposal) {
+        if self.cools(now, name, None, proposal) || self.pauses(now, name, proposal) {
             return;
         }
         if let Err(why) = self.stabilized(now, pool, name, settings, to) {
@@ -278,7 +299,7 @@ impl Engine {
         desired: Option<u32>,
     ) {
         let mut first: Option<(NodeName, Refused)> = None;
-        for slot in self.candidates(pool) {
+        for slot in self.candidates(now, pool) {
             let Some(member) = self.world.cluster.member(slot).cloned() else {
                 continue;
             };
@@ -286,7 +307,8 @@ impl Engine {
                 member: &member,
                 evidence: &proposal.evidence,
             };
-            match self.guard(now).check(pool, effort) {
+            let may = self.guard(now).check(pool, effort);
+            match may.and_then(|()| self.may_be_tried(now, &member.name, proposal)) {
                 Ok(()) => {
                     if let Some(desired) = desired {
                         self.set_desired(now, name, proposal, desired);
@@ -304,9 +326,28 @@ impl Engine {
         self.refuse(now, name, None, proposal, why);
     }
 
+    /// A node that could not be emptied is not tried again by a rule for a while: its pods that
+    /// came back would be evicted again, for nothing. An operator's word tries it last.
+    fn may_be_tried(&self, now: Now, node: &NodeName, proposal: &Proposal) -> Result<(), Refused> {
+        let Some(stayed) = self.state.stayed_for(now, node) else {
+            return Ok(());
+        };
+        if !matches!(proposal.origin, Origin::Rule(_)) {
+            return Ok(());
+        }
+        Err((
+            Reason::AfterFailure,
+            format!(
+                "the removal of {node} came to nothing {} ago: a rule takes it again after {}",
+                show_duration(stayed),
+                format_duration(STAYED_MEMORY)
+            ),
+        ))
+    }
+
     /// Who would be missed least first: cordoned, then with the fewest requests, then the
-    /// youngest; the name decides the rest.
-    fn candidates(&self, pool: PoolSlot) -> Vec<NodeSlot> {
+    /// youngest; the name decides the rest. Who could not be removed lately comes last.
+    fn candidates(&self, now: Now, pool: PoolSlot) -> Vec<NodeSlot> {
         let mut slots = self.world.cluster.in_pool(pool).to_vec();
         let key = |slot: &NodeSlot| {
             let member = self.world.cluster.member(*slot)?;
@@ -318,6 +359,7 @@ impl Engine {
                 .unwrap_or_default();
             let created = member.server.as_ref().map(|server| server.created);
             Some((
+                self.state.stayed_for(now, &member.name).is_some(),
                 !cordoned,
                 requests.pods,
                 requests.cpu_millis,

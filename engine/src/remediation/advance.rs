@@ -180,7 +180,7 @@ pub fn unpark(operation: &Operation, here: Moment) -> Operation {
 }
 
 /// Whether the rebuild was asked for: the mark of the VM is then the operation's own.
-fn is_rebuilt(operation: &Operation) -> bool {
+pub(super) fn is_rebuilt(operation: &Operation) -> bool {
     operation.kind == OperationKind::Heal(Rung::Rebuild)
         && operation.new.as_ref().and_then(|new| new.operation) == Some(operation.id)
 }

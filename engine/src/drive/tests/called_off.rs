@@ -1,0 +1,252 @@
+//! What calls an operation off once it is under way, and what of it is remembered.
+
+use super::endings;
+use crate::action::{ActionKind, ActionResult, Done, Failure, FailureKind};
+use crate::decision::Reason;
+use crate::event::{Input, ServerStatus, Target, Wish};
+use crate::journal::Record;
+use crate::lab::{Lab, Plan, on_engine_stack};
+use crate::names::NodeName;
+use crate::remediation::Ending;
+
+/// What was asked for, in its order.
+fn asked(lab: &Lab) -> Vec<&'static str> {
+    let sent = lab.records.iter().filter_map(|record| match record {
+        Record::Intent { action, .. } => Some(action.kind.name()),
+        _ => None,
+    });
+    sent.collect()
+}
+
+/// How many records journaled an operation.
+fn journaled(lab: &Lab) -> usize {
+    let is = |record: &&Record| matches!(record, Record::Operation { .. });
+    lab.records.iter().filter(is).count()
+}
+
+/// Runs on while everything that is asked for is done, but what `other` answers, if anything.
+fn run_but(lab: &mut Lab, seconds: u64, other: impl Fn(&ActionKind) -> Option<ActionResult>) {
+    for _ in 0..seconds {
+        lab.run(1);
+        let (kept, actions): (Vec<_>, Vec<_>) = std::mem::take(&mut lab.actions)
+            .into_iter()
+            .partition(|action| other(&action.kind).is_none());
+        lab.actions = kept;
+        for action in actions {
+            let result = other(&action.kind).unwrap();
+            lab.step(Input::Outcome(action.key, result));
+        }
+    }
+}
+
+/// Everything is done at once but drains, which go on.
+fn drains_go_on(kind: &ActionKind) -> Option<ActionResult> {
+    let drain = matches!(kind, ActionKind::Drain { .. });
+    (!drain).then_some(Ok(Done::Accepted))
+}
+
+fn accepted(_: &ActionKind) -> Option<ActionResult> {
+    Some(Ok(Done::Accepted))
+}
+
+/// A lab in which a node is being drained, by an operator's word or, `by_rule`, because load fell.
+fn draining(plan: Plan, by_rule: bool) -> Lab {
+    let size = u32::try_from(plan.nodes).unwrap() - 1;
+    let mut lab = Lab::new(plan);
+    run_but(&mut lab, 400, drains_go_on);
+    if by_rule {
+        lab.cpu(Some(0.05));
+        run_but(&mut lab, 90, drains_go_on);
+    } else {
+        let pool = crate::lab::pool();
+        lab.wish(Wish::Scale { pool, size });
+        run_but(&mut lab, 10, drains_go_on);
+    }
+    assert_eq!(asked(&lab), ["cordon", "drain"], "{:?}", lab.decided());
+    lab
+}
+
+fn cancelled(lab: &Lab, why: &str) -> bool {
+    matches!(&endings(lab)[..], [Ending::Cancelled(text)] if text.contains(why))
+}
+
+#[test]
+fn i2_a_removal_is_called_off_when_another_falls_ill_during_its_drain() {
+    on_engine_stack(|| {
+        // Rows: the least that must serve, what becomes of the removal when w6 dies meanwhile.
+        for (min, goes_on) in [(4, true), (5, false)] {
+            let mut plan = Plan::default();
+            plan.pool.min = min;
+            let mut lab = draining(plan, false);
+            lab.die("w6");
+            run_but(&mut lab, 70, drains_go_on);
+            run_but(&mut lab, 20, accepted);
+            let deleted = asked(&lab).contains(&"delete_server");
+            assert_eq!(deleted, goes_on, "at least {min}: {:?}", asked(&lab));
+            if !goes_on {
+                assert!(
+                    cancelled(&lab, "at least 5 must remain"),
+                    "{:?}",
+                    endings(&lab)
+                );
+                assert_eq!(asked(&lab)[2], "uncordon");
+            }
+        }
+    });
+}
+
+#[test]
+fn i2_what_is_being_removed_already_is_no_node_less_twice() {
+    on_engine_stack(|| {
+        // Two of twenty go at once, down to the minimum: the first is gone before the second is.
+        let mut plan = Plan {
+            nodes: 20,
+            ..Plan::default()
+        };
+        plan.pool.min = 18;
+        plan.pool.max = 30;
+        plan.limits.removals_per_minute_pool = 5;
+        plan.policy = r#"
+            scale_down("workers").when(mean("cpu", "1m") < 0.2)
+                .then(|pool| pool.resize_to(18, "calm"));
+        "#;
+        let mut lab = Lab::new(plan);
+        run_but(&mut lab, 400, drains_go_on);
+        lab.cpu(Some(0.05));
+        run_but(&mut lab, 90, drains_go_on);
+        assert_eq!(lab.decided(), ["remove w1", "remove w10"]);
+        let first = lab.actions.remove(0);
+        lab.step(Input::Outcome(first.key, Ok(Done::Drained { evicted: 1 })));
+        run_but(&mut lab, 2, drains_go_on);
+        lab.node("w1").kubelet = false;
+        run_but(&mut lab, 70, drains_go_on);
+        run_but(&mut lab, 5, accepted);
+        let deletes = asked(&lab)
+            .into_iter()
+            .filter(|name| *name == "delete_server");
+        assert_eq!(deletes.count(), 2, "{:?}", endings(&lab));
+    });
+}
+
+#[test]
+fn i32_a_rules_removal_is_called_off_when_the_load_comes_back_during_its_drain() {
+    on_engine_stack(|| {
+        for comes_back in [false, true] {
+            let mut lab = draining(Plan::default(), true);
+            lab.cpu(Some(if comes_back { 0.95 } else { 0.5 }));
+            run_but(&mut lab, 100, drains_go_on);
+            run_but(&mut lab, 20, accepted);
+            let deleted = asked(&lab).contains(&"delete_server");
+            assert_eq!(deleted, !comes_back, "{:?}", asked(&lab));
+            if comes_back {
+                assert!(
+                    cancelled(&lab, "is asked to grow to"),
+                    "{:?}",
+                    endings(&lab)
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_word_against_the_node_or_its_pool_calls_a_removal_off_at_once() {
+    on_engine_stack(|| {
+        let length = std::time::Duration::from_secs(3600);
+        let words = [
+            (
+                "w1 is protected",
+                Wish::Protect {
+                    node: NodeName::new("w1"),
+                    on: true,
+                },
+            ),
+            (
+                "w1 is in maintenance",
+                Wish::Maintenance {
+                    target: Target::Node(NodeName::new("w1")),
+                    length,
+                },
+            ),
+            (
+                "workers is in maintenance",
+                Wish::Maintenance {
+                    target: Target::Pool(crate::lab::pool()),
+                    length,
+                },
+            ),
+        ];
+        for (why, word) in words {
+            let mut lab = draining(Plan::default(), false);
+            lab.wish(word);
+            lab.run(1);
+            let operation = lab.engine.state().operations.values().next().unwrap();
+            let said = operation.cancelled.clone().unwrap_or_default();
+            assert!(said.contains(why), "while its drain goes on: {said}");
+            run_but(&mut lab, 20, accepted);
+            assert!(cancelled(&lab, why), "{:?}", endings(&lab));
+            assert_eq!(asked(&lab)[2..], ["uncordon"]);
+        }
+    });
+}
+
+#[test]
+fn a_rebuild_that_can_only_go_on_goes_on_when_its_node_is_protected() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            policy: r#"heal("workers").when(silent("60s")).ladder(["rebuild"]);"#,
+            ..Plan::default()
+        });
+        lab.run(400);
+        lab.die("w3");
+        run_but(&mut lab, 90, accepted);
+        lab.node("w3").status = ServerStatus::Shutoff;
+        run_but(&mut lab, 20, accepted);
+        lab.node("w3").node = false;
+        run_but(&mut lab, 20, accepted);
+        assert_eq!(asked(&lab).last(), Some(&"rebuild_server"));
+        lab.node("w3").status = ServerStatus::Active;
+        let node = NodeName::new("w3");
+        lab.wish(Wish::Protect { node, on: true });
+        let before = journaled(&lab);
+        run_but(&mut lab, 20, accepted);
+        assert_eq!(asked(&lab).last(), Some(&"approve_join"));
+        let more = journaled(&lab) - before;
+        assert!(more < 10, "{more} records of one step");
+    });
+}
+
+#[test]
+fn a_removal_that_could_not_be_done_is_not_tried_on_the_same_node_for_an_hour() {
+    on_engine_stack(|| {
+        let drains_time_out = |kind: &ActionKind| match kind {
+            ActionKind::Drain { .. } => Some(Err(Failure::new(
+                FailureKind::TimedOut,
+                "a budget never gives way",
+            ))),
+            _ => Some(Ok(Done::Accepted)),
+        };
+        for restarts in [false, true] {
+            let mut plan = Plan {
+                nodes: 3,
+                policy: r#"scale_down("workers").when(mean("cpu", "1m") < 0.2);"#,
+                ..Plan::default()
+            };
+            plan.pool.min = 1;
+            let mut lab = Lab::new(plan);
+            run_but(&mut lab, 400, drains_time_out);
+            lab.cpu(Some(0.05));
+            run_but(&mut lab, 90, drains_time_out);
+            assert_eq!(lab.decided(), ["remove w1"], "not again at once");
+            if restarts {
+                lab.restart();
+            }
+            run_but(&mut lab, 3000, drains_time_out);
+            assert_eq!(lab.decided(), ["remove w1", "remove w2", "remove w3"]);
+            let refused = lab.reasons().contains(&Reason::AfterFailure);
+            assert!(refused, "{:?}", lab.reasons());
+            run_but(&mut lab, 1200, drains_time_out);
+            assert_eq!(lab.decided()[3], "remove w1");
+        }
+    });
+}
