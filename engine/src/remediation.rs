@@ -18,10 +18,12 @@
 //! rooms `journal` (its intent) and then `actions`.
 
 mod advance;
+mod react;
 mod search;
 mod table;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod work;
 
 use std::collections::BTreeMap;

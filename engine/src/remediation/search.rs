@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::advance::Turn;
 use super::table::Step;
+use super::turn::Turn;
 use super::{Operation, Sight};
 use crate::action::VmRef;
 use crate::event::ServerStatus;

@@ -1,0 +1,251 @@
+//! Where a step leads that was done or failed: on, once more, back, or over.
+//!
+//! It acts on nothing: an operation in, an operation out. What each failure leads to stands in
+//! the table.
+
+use std::time::Duration;
+
+use super::table::{Course, Step, Undo};
+use super::turn::Turn;
+use super::{Ending, Operation, OperationKind, Pause, Phase, Sight};
+use crate::action::{Done, Failure, FailureKind};
+use crate::event::Ready;
+
+/// The first pause after a failure; doubled with each further one.
+const BACKOFF_MIN: Duration = Duration::from_secs(2);
+
+/// The longest of these pauses: what must not be left behind is tried once a minute.
+const BACKOFF_MAX: Duration = Duration::from_secs(60);
+
+/// The longest that the other side's own "not before" is heeded.
+const AFTER_MAX: Duration = Duration::from_secs(600);
+
+/// Tries of a step before it is given up: with the pauses about four minutes.
+const TRIES_MAX: u32 = 8;
+
+/// How often an operation may leave its course for an earlier step before it is given up.
+const DETOURS_MAX: u32 = 16;
+
+/// How soon the gate is asked again.
+const GATE_PAUSE: Duration = Duration::from_secs(5);
+
+impl Turn<'_> {
+    /// What a success leads to.
+    pub(super) fn succeeded(&self, mut operation: Operation, done: &Done) -> Operation {
+        match (operation.step, done) {
+            (Step::CreateServer, Done::Created { vm }) => {
+                if let Some(new) = &mut operation.new {
+                    new.vm = Some(vm.clone());
+                }
+                self.pass(operation)
+            }
+            (Step::CreateServer, _) => {
+                // It was made, but which it is has to be looked for.
+                operation.doubt = Some(self.context.here());
+                self.enter(operation, Step::Search)
+            }
+            (Step::Search | Step::Tally | Step::UndoServer, Done::Found { servers, complete }) => {
+                self.found(operation, servers, *complete)
+            }
+            (Step::Search | Step::Tally | Step::UndoServer, _) => {
+                self.again_without_end(operation, None)
+            }
+            (Step::DropTwin, _) => self.dropped(operation),
+            (Step::DeleteServer, _) => {
+                operation.committed = true;
+                self.pass(operation)
+            }
+            (Step::RebuildServer, _) => {
+                if let Some(new) = &mut operation.new {
+                    new.operation = Some(operation.id);
+                }
+                self.pass(operation)
+            }
+            _ => self.pass(operation),
+        }
+    }
+
+    /// What a failure leads to.
+    pub(super) fn failed(&self, mut operation: Operation, failure: &Failure) -> Operation {
+        let unknown = failure.kind == FailureKind::Unknown;
+        let unsent = matches!(failure.kind, FailureKind::Gate | FailureKind::NeedsToken);
+        operation.sent |= !unsent;
+        operation.failure = Some(failure.message.clone());
+        match operation.step {
+            Step::CreateServer if unknown => operation.doubt = Some(self.context.here()),
+            Step::CreateServer => operation.creates = operation.creates.saturating_sub(1),
+            Step::DeleteServer if unknown || failure.kind == FailureKind::NotFound => {
+                operation.committed = true;
+            }
+            _ => {}
+        }
+        let course = self.row.on.to(failure.kind);
+        if operation.step == Step::DropTwin && course == Course::Pass {
+            return self.dropped(operation);
+        }
+        let after = match failure.kind {
+            FailureKind::Retry { after } => after,
+            _ => None,
+        };
+        self.react(operation, course, after, &failure.message)
+    }
+
+    pub(super) fn react(
+        &self,
+        mut operation: Operation,
+        course: Course,
+        after: Option<Duration>,
+        why: &str,
+    ) -> Operation {
+        let bound = self.is_bound(&operation);
+        match course {
+            Course::Again | Course::Look | Course::GiveUp if bound => {
+                self.again_without_end(operation, after)
+            }
+            Course::Again | Course::Look if operation.tries.saturating_add(1) >= TRIES_MAX => {
+                self.give_up(operation, why)
+            }
+            Course::Again => self.again_without_end(operation, after),
+            Course::Look => {
+                let settle = self.context.limits.settle;
+                self.again_without_end(operation, Some(settle))
+            }
+            Course::Insist => self.again_without_end(operation, after),
+            Course::Park => {
+                operation.step_began = self.context.here();
+                operation.parked = None;
+                self.paused(operation, GATE_PAUSE)
+            }
+            Course::Pass => self.pass(operation),
+            Course::Go(_) if !bound && operation.detours >= DETOURS_MAX => {
+                self.give_up(operation, why)
+            }
+            Course::Go(step) => {
+                operation.detours = operation.detours.saturating_add(1);
+                self.enter(operation, step)
+            }
+            Course::GiveUp => self.give_up(operation, why),
+            Course::LetGo => {
+                operation.committed = false;
+                self.give_up(operation, why)
+            }
+        }
+    }
+
+    /// The step once more, after a pause that grows.
+    pub(super) fn again_without_end(
+        &self,
+        mut operation: Operation,
+        after: Option<Duration>,
+    ) -> Operation {
+        let doublings = operation.tries.min(16);
+        let backoff = BACKOFF_MIN
+            .saturating_mul(1_u32 << doublings)
+            .min(BACKOFF_MAX);
+        operation.tries = operation.tries.saturating_add(1);
+        let length = backoff.max(after.unwrap_or_default().min(AFTER_MAX));
+        self.paused(operation, length)
+    }
+
+    pub(super) fn paused(&self, mut operation: Operation, length: Duration) -> Operation {
+        operation.pause = Some(Pause {
+            from: self.context.here(),
+            length,
+        });
+        operation
+    }
+
+    /// To the beginning of `step`; over it, if it does not belong to the course.
+    pub(super) fn enter(&self, mut operation: Operation, step: Step) -> Operation {
+        operation.step = step;
+        operation.step_began = self.context.here();
+        operation.tries = 0;
+        operation.pause = None;
+        operation.parked = None;
+        operation.none_found = None;
+        if step.row().applies.to(&operation, self.context) {
+            operation
+        } else {
+            self.pass(operation)
+        }
+    }
+
+    /// The step is done: on to the next, or over.
+    pub(super) fn pass(&self, mut operation: Operation) -> Operation {
+        operation.failure = None;
+        match operation.phase.clone() {
+            Phase::Doing => match operation.step.after(&operation, self.context) {
+                Some(step) => self.enter(operation, step),
+                None => self.over(operation, Ending::Done),
+            },
+            Phase::Undoing { mut rest, ending } => {
+                if rest.is_empty() {
+                    return self.over(operation, ending);
+                }
+                let step = rest.remove(0);
+                operation.phase = Phase::Undoing { rest, ending };
+                self.enter(operation, step)
+            }
+            Phase::Over { .. } => operation,
+        }
+    }
+
+    /// The step had nothing to do.
+    pub(super) fn skipped(&self, operation: Operation) -> Operation {
+        match operation.step {
+            Step::DropTwin => self.dropped(operation),
+            _ => self.pass(operation),
+        }
+    }
+
+    fn over(&self, mut operation: Operation, ending: Ending) -> Operation {
+        operation.phase = Phase::Over { ending };
+        operation.pause = None;
+        operation.parked = None;
+        operation
+    }
+
+    /// Gives the operation up: a removal is called off, everything else has failed.
+    pub(super) fn give_up(&self, operation: Operation, why: &str) -> Operation {
+        if self.is_bound(&operation) {
+            return self.again_without_end(operation, None);
+        }
+        let ending = match operation.kind {
+            OperationKind::Remove | OperationKind::Sweep(_) => Ending::Cancelled(why.to_owned()),
+            OperationKind::Add | OperationKind::Heal(_) => Ending::Failed(why.to_owned()),
+        };
+        self.undo(operation, ending)
+    }
+
+    /// Turns round.
+    pub(super) fn undo(&self, mut operation: Operation, ending: Ending) -> Operation {
+        let made: &[Step] = if operation.creates_vm() {
+            &[Step::UndoToken, Step::UndoServer, Step::UndoNode]
+        } else {
+            &[Step::UndoToken]
+        };
+        let steps: &[Step] = match self.row.undo {
+            _ if !operation.sent => &[],
+            Undo::Nothing => &[],
+            Undo::Cordon => &[Step::Uncordon],
+            Undo::MadeUnlessServing if self.may_serve(&operation) => {
+                &[Step::UndoToken, Step::Tally]
+            }
+            Undo::Made | Undo::MadeUnlessServing => made,
+        };
+        operation.phase = Phase::Undoing {
+            rest: steps.to_vec(),
+            ending,
+        };
+        self.pass(operation)
+    }
+
+    /// Whether the new node, which has joined, may still serve. Not seen is not gone.
+    fn may_serve(&self, operation: &Operation) -> bool {
+        match operation.new.as_ref().map(|new| self.seen.node(&new.node)) {
+            Some(Sight::There(node)) => node.ready == Ready::True,
+            Some(Sight::Unknown) => true,
+            Some(Sight::Gone { .. }) | None => false,
+        }
+    }
+}
