@@ -382,6 +382,22 @@ pub struct KubernetesConfig {
     /// How new machines join.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub join: Option<JoinConfig>,
+    /// What a drain may lose.
+    #[serde(default)]
+    pub drain: DrainConfig,
+}
+
+/// What a drain may lose. What it may not stands in its way, and the drain is given up with the
+/// pod's name, as kubectl does without its flags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DrainConfig {
+    /// Evict pods that no controller would make again (kubectl: `--force`).
+    #[serde(default)]
+    pub evict_unmanaged: bool,
+    /// Evict pods that keep data in an `emptyDir` (kubectl: `--delete-emptydir-data`).
+    #[serde(default)]
+    pub evict_local_storage: bool,
 }
 
 /// How new machines join.

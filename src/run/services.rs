@@ -244,8 +244,8 @@ pub(crate) fn kubernetes(loaded: &Loaded) -> Option<KubernetesOptions> {
             Approve::Rhizome => Approval::Rhizome,
             Approve::Cluster => Approval::Cluster,
         },
-        evict_unmanaged: false,
-        evict_local_storage: false,
+        evict_unmanaged: config.drain.evict_unmanaged,
+        evict_local_storage: config.drain.evict_local_storage,
     })
 }
 

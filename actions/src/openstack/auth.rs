@@ -108,10 +108,12 @@ impl Session {
             .await?;
         match answer.status {
             StatusCode::CREATED | StatusCode::OK => self.read(&answer),
-            // A deleted application credential is a 404 (seen on Keystone 22).
+            // A deleted application credential is a 404 (seen on Keystone 22), and so is what a
+            // proxy says while Keystone restarts. Whichever it is, nothing happened, and what is
+            // under way is not to be undone for it: the tries of its step are the bound.
             StatusCode::UNAUTHORIZED | StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => {
                 Err(Failure::new(
-                    FailureKind::Refused,
+                    FailureKind::Retry { after: None },
                     format!(
                         "keystone does not take our credentials (answered {}: {}): check them, \
                          or make a new application credential if it was deleted or has expired",

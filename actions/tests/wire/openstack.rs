@@ -619,14 +619,14 @@ async fn what_keystone_refuses_is_told_with_what_to_do() {
             "wrong password",
             401,
             r#"{"error":{"code":401,"message":"requires authentication"}}"#,
-            FailureKind::Refused,
+            FailureKind::Retry { after: None },
             "check them",
         ),
         (
             "credential deleted",
             404,
             r#"{"error":{"code":404,"message":"Could not find"}}"#,
-            FailureKind::Refused,
+            FailureKind::Retry { after: None },
             "application credential",
         ),
         (
