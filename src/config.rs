@@ -25,10 +25,10 @@ use rhizome_engine::snippet::excerpt;
 
 pub use limits::{LimitOverrides, LimitsConfig};
 pub use sections::{
-    ApplicationCredentialConfig, Approve, CapacityConfig, Config, Interface, JoinConfig,
-    KafkaConfig, KafkaTlsConfig, KubernetesConfig, ListenConfig, ListenTlsConfig, LogConfig,
-    LogFormat, Mechanism, NotificationsConfig, OpenstackConfig, PasswordConfig, PauseConfig,
-    PoolConfig, Right, SaslConfig, TokenConfig, UserConfig, Without,
+    ApplicationCredentialConfig, Approve, CapacityConfig, Config, DrainConfig, Interface,
+    JoinConfig, KafkaConfig, KafkaTlsConfig, KubernetesConfig, ListenConfig, ListenTlsConfig,
+    LogConfig, LogFormat, Mechanism, NotificationsConfig, OpenstackConfig, PasswordConfig,
+    PauseConfig, PoolConfig, Right, SaslConfig, TokenConfig, UserConfig, Without,
 };
 pub use tree::Place;
 pub use types::{Address, HttpUrl, Memory, Period, Secret, SecretError};

@@ -5,9 +5,7 @@
 
 use super::table::Step;
 use super::turn::{LOOK_AGAIN, Turn, wait};
-use super::{
-    Context, Ending, Machine, Moment, Next, Operation, OperationKind, Phase, Seen, Sight,
-};
+use super::{Context, Ending, Machine, Moment, Next, Operation, OperationKind, Phase, Seen, Sight};
 use crate::action::{ActionKey, ActionResult, Done, Failure, FailureKind};
 use crate::decision::Rung;
 use crate::names::VmId;
