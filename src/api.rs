@@ -185,11 +185,8 @@ async fn readyz(State(Api(api)): State<Api>) -> Response {
 }
 
 async fn metrics(State(Api(api)): State<Api>) -> Response {
-    let fresh =
-        async { Ok::<_, CallError>((api.engine.status().await?, api.engine.counters().await?)) };
-    if let Ok(Ok((status, counters))) = tokio::time::timeout(FRESH_WITHIN, fresh).await {
-        api.metrics.set_journal_well(status.journal_well);
-        api.metrics.set_engine(status, counters);
+    if let Ok(Ok(overview)) = tokio::time::timeout(FRESH_WITHIN, api.engine.overview()).await {
+        api.metrics.set_engine(overview);
     }
     api.metrics.set_gate_held(api.gate.held());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -336,6 +336,9 @@ impl Thread {
                 Call::Status(reply) => {
                     let _ = reply.send(Box::new(self.core.engine.status(now)));
                 }
+                Call::Overview(reply) => {
+                    let _ = reply.send(self.core.engine.overview(now));
+                }
                 Call::Why(target, reply) => {
                     let _ = reply.send(self.core.engine.why(now, &target));
                 }

@@ -7,6 +7,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
 use rhizome_connectors::{Delivery, Inlet};
 use rhizome_engine::event::{Input, OperatorRequest, Target};
+use rhizome_engine::overview::Overview;
 use rhizome_engine::status::{Status, Why};
 use rhizome_engine::{Answer, Counters};
 use tokio::sync::oneshot;
@@ -19,6 +20,8 @@ const CALLS_WAITING: usize = 64;
 pub enum Call {
     /// Everything at a glance.
     Status(oneshot::Sender<Box<Status>>),
+    /// The engine in numbers.
+    Overview(oneshot::Sender<Overview>),
     /// Why a node or pool is treated as it is.
     Why(Target, oneshot::Sender<Option<Why>>),
     /// An operator's wish.
@@ -62,6 +65,15 @@ impl EngineHandle {
     /// Returns [`CallError`] if the engine does not answer.
     pub async fn status(&self) -> Result<Status, CallError> {
         self.call(Call::Status).await.map(|status| *status)
+    }
+
+    /// The engine in numbers: what is asked for now and again, in a large fleet too.
+    ///
+    /// # Errors
+    ///
+    /// As [`EngineHandle::status`].
+    pub async fn overview(&self) -> Result<Overview, CallError> {
+        self.call(Call::Overview).await
     }
 
     /// Why a node or pool is treated as it is; `None` if there is no such thing.

@@ -14,7 +14,7 @@ use rhizome_engine::action::FailureKind;
 use rhizome_engine::decision::Origin;
 use rhizome_engine::journal::Record;
 use rhizome_engine::notice::Notice;
-use rhizome_engine::status::Status;
+use rhizome_engine::overview::Overview;
 
 type Labels = Vec<(&'static str, String)>;
 type Counts = Family<Labels, Counter>;
@@ -33,7 +33,7 @@ pub struct Metrics {
     noticed: Levels,
     journal_well: Gauge,
     gate_held: Gauge,
-    last: Mutex<Option<(Status, Counters)>>,
+    last: Mutex<Option<Overview>>,
 }
 
 impl Metrics {
@@ -106,8 +106,9 @@ impl Metrics {
 
     /// Holds what the engine shows of itself. Kept, so that a busy engine costs a scrape its
     /// freshness and not its answer.
-    pub fn set_engine(&self, status: Status, counters: Counters) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((status, counters));
+    pub fn set_engine(&self, overview: Overview) {
+        self.set_journal_well(overview.journal_well);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(overview);
     }
 
     /// Everything, as OpenMetrics text.
@@ -161,9 +162,9 @@ impl Metrics {
             self.gate_held.clone(),
         );
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((status, counters)) = last.as_ref() {
-            register_status(&mut registry, status);
-            register_counters(&mut registry, *counters);
+        if let Some(overview) = last.as_ref() {
+            register_overview(&mut registry, overview);
+            register_counters(&mut registry, overview.counters);
         }
         drop(last);
         let mut text = String::new();
@@ -175,11 +176,11 @@ impl Metrics {
     }
 }
 
-fn register_status(registry: &mut Registry, status: &Status) {
+fn register_overview(registry: &mut Registry, overview: &Overview) {
     let nodes = Levels::default();
     let bounds = Levels::default();
     let paused = Levels::default();
-    for pool in &status.pools {
+    for pool in &overview.pools {
         let name = pool.name.as_str();
         let set = |family: &Levels, key: &'static str, value: &str, to: u32| {
             let labels = labels([("pool", name), (key, value)]);
@@ -208,7 +209,7 @@ fn register_status(registry: &mut Registry, status: &Status) {
     registry.register("paused", "1 while the pool is paused", paused);
     let flowing = Levels::default();
     let lag = Levels::default();
-    for source in &status.sources {
+    for source in &overview.sources {
         let labels = labels([("source", source.source.as_str())]);
         flowing
             .get_or_create(&labels)
@@ -234,12 +235,12 @@ fn register_status(registry: &mut Registry, status: &Status) {
     registry.register(
         "operations",
         "Operations under way",
-        gauge(status.operations.len()),
+        gauge(overview.operations),
     );
     registry.register(
         "brakes",
         "Brakes of the guard that hold",
-        gauge(status.brakes.len()),
+        gauge(overview.brakes),
     );
 }
 

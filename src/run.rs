@@ -397,9 +397,8 @@ async fn show(
     stop: CancellationToken,
 ) {
     loop {
-        if let (Ok(status), Ok(counters)) = (handle.status().await, handle.counters().await) {
-            metrics.set_journal_well(status.journal_well);
-            metrics.set_engine(status, counters);
+        if let Ok(overview) = handle.overview().await {
+            metrics.set_engine(overview);
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -196,9 +196,8 @@ impl Ours {
 
     /// What the program asks for every five seconds, for its metrics.
     pub(crate) fn show(&self, runtime: &Runtime) {
-        let status = runtime.block_on(self.handle.status()).expect("it answers");
-        let counters = self.counters(runtime);
-        self.metrics.set_engine(status, counters);
+        let overview = runtime.block_on(self.handle.overview());
+        self.metrics.set_engine(overview.expect("it answers"));
     }
 
     /// Hands something over that is no record.

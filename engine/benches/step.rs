@@ -26,7 +26,8 @@ use rhizome_engine::event::{
     Batch, Form, Input, NodeView, Observation, Ready, Requests, ServerStatus, ServerView,
     SourceName, SourceReport,
 };
-use rhizome_engine::journal::Record;
+use rhizome_engine::journal::{Record, State};
+use rhizome_engine::names::OperationId;
 use rhizome_engine::policy::{PolicySet, SourceFile};
 use rhizome_engine::settings::{Limits, PoolSettings, Settings};
 use rhizome_engine::time::{Monotonic, Now, Timestamp};
@@ -203,7 +204,7 @@ impl Fleet {
             pause_sources: Vec::new(),
         };
         Self {
-            engine: Engine::new(settings, policies(), Vec::<Record>::new(), 1, "bench", now),
+            engine: Engine::new(settings, policies(), [journaled(size)], 1, "bench", now),
             names: (0..size).map(node_name).collect(),
             batches: vec![Batch::new(SourceName::Kafka, now.wall); BATCHES],
             now,
@@ -387,6 +388,23 @@ fn node_name(place: usize) -> String {
 
 fn vm_id(place: usize) -> String {
     format!("{place:08x}-1c1c-4b3f-9c57-6f1a5d3c8e90")
+}
+
+/// A journal in which all nodes are of our own making.
+fn journaled(size: usize) -> Record {
+    let owned = (0..size).map(|place| {
+        let number = place as u64 + 1;
+        (
+            vm_id(place).as_str().into(),
+            OperationId { journal: 1, number },
+        )
+    });
+    Record::Snapshot {
+        state: Box::new(State {
+            owned: owned.collect(),
+            ..State::default()
+        }),
+    }
 }
 
 fn server(place: usize, at: Timestamp) -> ServerView {

@@ -16,7 +16,7 @@ use crate::join::{Joined, Joins};
 use crate::journal::{Record, State};
 use crate::names::{NodeName, PoolName};
 use crate::notice::Notice;
-use crate::planner::Needs;
+use crate::planner::{Needs, Outlooks};
 use crate::policy::{PolicyError, PolicySet};
 use crate::rules::{Deadline, Rules, Watch};
 use crate::settings::{PoolSettings, Settings};
@@ -147,6 +147,7 @@ pub struct Engine {
     pub(crate) joined: Vec<Joined>,
     pub(crate) rules: Rules,
     pub(crate) needs: Vec<Needs>,
+    pub(crate) outlooks: Outlooks,
     pub(crate) out: Output,
     pub(crate) recent: VecDeque<Story>,
     pub(crate) counters: Counters,
@@ -214,6 +215,7 @@ impl Engine {
             joined: Vec::new(),
             rules: Rules::new(policies, &pools),
             needs: pools.iter().map(|_| Needs::default()).collect(),
+            outlooks: Outlooks::default(),
             touched_pools: vec![false; pools.len()],
             out: Output::default(),
             recent: VecDeque::new(),
@@ -413,6 +415,11 @@ impl Engine {
 
     pub(crate) fn pool_count(&self) -> u16 {
         u16::try_from(self.world.settings.pools.len()).unwrap_or(u16::MAX)
+    }
+
+    pub(crate) fn pool_at(&self, slot: PoolSlot) -> Option<(&PoolName, &PoolSettings)> {
+        let (name, settings) = self.pools.get(usize::from(slot.0))?;
+        Some((name, settings))
     }
 
     pub(crate) fn pool_of(&self, slot: PoolSlot) -> Option<(PoolName, Arc<PoolSettings>)> {

@@ -29,6 +29,7 @@ mod lab;
 pub mod names;
 pub mod notice;
 mod operator;
+pub mod overview;
 mod planner;
 pub mod policy;
 pub mod remediation;

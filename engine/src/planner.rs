@@ -5,70 +5,70 @@
 //! flight and silent ones included.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::{Member, PoolSlot};
-use crate::decision::{Ask, Direction, Origin, Proposal, Reason, Rung, Witness};
+use crate::cluster::PoolSlot;
+use crate::decision::{Ask, Direction, Origin, Proposal, Reason, Rung};
 use crate::engine::Engine;
-use crate::guard::{Effort, Guard, Refused};
-use crate::names::{NodeName, PoolName, RuleId};
+use crate::guard::{Guard, Refused};
+use crate::names::{PoolName, RuleId};
 use crate::remediation::OperationKind;
-use crate::settings::PoolSettings;
 use crate::time::{Now, format_duration, show_duration};
-use crate::window::NodeSlot;
 
 /// A rule that goes on to ask this long after its act wants more than it was granted. Sooner it
 /// is the same wish, whose effect nothing can have shown yet.
 const ASKS_ON: Duration = Duration::from_secs(60);
 
+mod heal;
+mod settled;
 mod size;
 
+pub(crate) use settled::{Outlooks, Settled};
 pub(crate) use size::Needs;
 
 /// A rung counts as tried for this long; after that the ladder begins at its foot again.
 const LADDER_MEMORY: Duration = Duration::from_secs(2 * 3600);
 
+/// Whether the cooldown of a rule keeps what it proposes from being granted.
+enum Cooling {
+    No,
+    /// It acted so short a while ago that it is the same wish.
+    JustActed,
+    Refused(Refused),
+}
+
 /// A proposal to change a pool's size, with the size it comes to within the pool's bounds.
 struct Resize {
-    proposal: Proposal,
+    proposal: Arc<Proposal>,
     to: u32,
     direction: Direction,
 }
 
 impl Engine {
     /// Decides on everything that stands, and on what the bounds ask for by themselves.
+    ///
+    /// In a fixed order: what operators and alerts ask for, nodes, pools. A refusal that stands as
+    /// it is (`settled.rs`) is passed over.
     pub(crate) fn plan(&mut self, now: Now) {
-        let mut resizes: BTreeMap<PoolSlot, Vec<Resize>> = BTreeMap::new();
-        for proposal in self.rules.standing(now.mono) {
-            match &proposal.ask {
-                // The sweep begins what it asks for by itself.
-                Ask::Sweep { .. } => {}
-                Ask::Heal { node, .. } => {
-                    let node = node.clone();
-                    self.plan_heal(now, &node, proposal);
-                }
-                Ask::Resize {
-                    pool,
-                    to,
-                    direction,
-                } => {
-                    let (to, direction) = (*to, *direction);
-                    let Some(slot) = self.world.cluster.pool_slot(pool) else {
-                        let pool = pool.clone();
-                        let why = (Reason::Unknown, format!("there is no pool `{pool}`"));
-                        self.refuse(now, &pool, None, &proposal, why);
-                        continue;
-                    };
-                    // A body's number is between nothing and a bound; the pool's own bounds
-                    // are held against it below.
-                    let to = u32::try_from(to.max(0)).unwrap_or(u32::MAX);
-                    resizes.entry(slot).or_default().push(Resize {
-                        proposal,
-                        to,
-                        direction,
-                    });
-                }
+        let mut resizes = BTreeMap::new();
+        for proposal in self.rules.asked(now.mono) {
+            self.plan_one(now, &proposal, &mut resizes);
+        }
+        self.outlooks.forget();
+        let mut last = None;
+        while let Some((key, proposals)) = self.next_unsettled(now, last) {
+            let reasons: Vec<_> = proposals
+                .iter()
+                .map(|proposal| self.plan_one(now, proposal, &mut resizes))
+                .collect();
+            if let [Some(reason)] = reasons[..] {
+                self.settle(now, key, reason);
             }
+            last = Some(key);
+        }
+        for proposal in self.rules.of_pools() {
+            self.plan_one(now, &proposal, &mut resizes);
         }
         for slot in 0..self.pool_count() {
             let slot = PoolSlot(slot);
@@ -77,177 +77,82 @@ impl Engine {
         }
     }
 
-    fn plan_heal(&mut self, now: Now, node: &NodeName, proposal: Proposal) {
-        let Ask::Heal {
-            ladder, witness, ..
-        } = &proposal.ask
-        else {
-            return;
-        };
-        let found = self.world.cluster.slot(node.as_str()).and_then(|slot| {
-            let member = self.world.cluster.member(slot)?;
-            let pool = member.pool?;
-            Some((slot, member.clone(), pool))
-        });
-        let Some((slot, member, pool)) = found else {
-            // Whoever can send alerts could make up names: they are counted, and only one refusal
-            // stands for all that a rule asks for of nobody.
-            self.world.cluster.count_unknown(node.as_str());
-            let why = format!("`{node}` is in no pool of ours");
-            let nowhere = PoolName::new("");
-            self.refuse(now, &nowhere, None, &proposal, (Reason::Unknown, why));
-            self.rules.answered(&proposal);
-            return;
-        };
-        let Some((name, settings)) = self.pool_of(pool) else {
-            return;
-        };
-        let (ladder, witness) = (ladder.clone(), *witness);
-        // What is being healed goes on to be ill for a while: that is no refusal.
-        let healing = self.guard(now).operation_of(node).is_some();
-        if healing && matches!(proposal.origin, Origin::Rule(_)) {
-            return;
-        }
-        if self.cools(now, &name, Some(node), &proposal) {
-            return;
-        }
-        let witnesses = self.witnesses(now, slot, &member, &settings, witness);
-        let mut proposal = proposal;
-        proposal.evidence.witnesses.clone_from(&witnesses);
-        let rung = match self.next_rung(now, &member, &ladder, &settings, witness) {
-            Ok(rung) => rung,
-            Err(why) => {
-                self.refuse(now, &name, Some(node), &proposal, why);
-                return;
-            }
-        };
-        let effort = Effort::Heal {
-            slot,
-            member: &member,
-            rung,
-            witnesses: &witnesses,
-            evidence: &proposal.evidence,
-        };
-        if let Err(why) = self.guard(now).check(pool, effort) {
-            self.refuse(now, &name, Some(node), &proposal, why);
-            return;
-        }
-        self.begin_heal(now, &name, &member, rung, &proposal);
-    }
-
-    /// The first rung of the ladder that was not tried lately.
-    fn next_rung(
-        &self,
+    /// Decides on one proposal, or puts it to the others that would resize the pool. The reason,
+    /// if a node is not healed.
+    fn plan_one(
+        &mut self,
         now: Now,
-        member: &Member,
-        ladder: &[Rung],
-        settings: &PoolSettings,
-        witness: Witness,
-    ) -> Result<Rung, Refused> {
-        let tried: Vec<_> = self
-            .state
-            .rungs
-            .get(&member.name)
-            .into_iter()
-            .flatten()
-            .filter(|(_, at)| now.mono.since(at.mono) < LADDER_MEMORY)
-            .collect();
-        let next = ladder
-            .iter()
-            .find(|rung| !tried.iter().any(|(tried, _)| tried == *rung));
-        let Some(rung) = next else {
-            return Err((
-                Reason::LadderExhausted,
-                format!("every rung was tried on {} lately", member.name),
-            ));
-        };
-        // A rung needs time to show what it did. The operator's word does not wait.
-        if let Some((last, at)) = tried.last()
-            && witness != Witness::Operator
-        {
-            let waited = now.mono.since(at.mono);
-            if waited < settings.rung_timeout {
-                return Err((
-                    Reason::LadderWait,
-                    format!(
-                        "{} was begun {} ago, {} has {} to show effect",
-                        last.as_str(),
-                        show_duration(waited),
-                        last.as_str(),
-                        format_duration(settings.rung_timeout)
-                    ),
-                ));
+        proposal: &Arc<Proposal>,
+        resizes: &mut BTreeMap<PoolSlot, Vec<Resize>>,
+    ) -> Option<Reason> {
+        match &proposal.ask {
+            // The sweep begins what it asks for by itself.
+            Ask::Sweep { .. } => None,
+            Ask::Heal { .. } => self.plan_heal(now, proposal),
+            Ask::Resize {
+                pool,
+                to,
+                direction,
+            } => {
+                let Some(slot) = self.world.cluster.pool_slot(pool) else {
+                    let why = (Reason::Unknown, format!("there is no pool `{pool}`"));
+                    self.refuse(now, pool, None, proposal, why);
+                    return None;
+                };
+                // A body's number is between nothing and a bound; the pool's own bounds
+                // are held against it below.
+                let to = u32::try_from((*to).max(0)).unwrap_or(u32::MAX);
+                resizes.entry(slot).or_default().push(Resize {
+                    proposal: Arc::clone(proposal),
+                    to,
+                    direction: *direction,
+                });
+                None
             }
         }
-        Ok(*rung)
-    }
-
-    fn witnesses(
-        &self,
-        now: Now,
-        slot: NodeSlot,
-        member: &Member,
-        settings: &PoolSettings,
-        rule: Witness,
-    ) -> Vec<Witness> {
-        let seen = self.guard(now).witnesses(slot, member, settings);
-        // What the cluster itself can tell of this very node has to be so: a body may name
-        // another node than the one that its rule looked at.
-        // An alert stands longer in the rules than it is a witness.
-        let told = matches!(
-            rule,
-            Witness::Heartbeat | Witness::Kubernetes | Witness::Alert
-        );
-        let mut witnesses = Vec::new();
-        if !told || seen.contains(&rule) {
-            witnesses.push(rule);
-        }
-        for witness in seen {
-            if !witnesses.contains(&witness) {
-                witnesses.push(witness);
-            }
-        }
-        witnesses
     }
 
     /// Whether the cooldown of the proposal's rule runs: then nothing comes of it. It is refused
     /// when it is asked for anew, not while the rule goes on asking for what was just granted.
-    fn cools(
-        &mut self,
-        now: Now,
-        pool: &PoolName,
-        node: Option<&NodeName>,
-        proposal: &Proposal,
-    ) -> bool {
+    fn cooling(&self, now: Now, pool: &PoolName, proposal: &Proposal) -> Cooling {
         let Origin::Rule(id) = &proposal.origin else {
-            return false;
+            return Cooling::No;
         };
         let length = self.cooldown_of(id);
+        if length.is_zero() {
+            return Cooling::No;
+        }
         let Some(last) = self.state.cooldowns.get(&(id.clone(), pool.clone())) else {
-            return false;
+            return Cooling::No;
         };
         let passed = now.mono.since(last.mono);
         if passed >= length {
-            return false;
-        }
-        if passed >= ASKS_ON {
+            Cooling::No
+        } else if passed < ASKS_ON {
+            Cooling::JustActed
+        } else {
             let why = format!(
                 "{id} acted {} ago, its cooldown is {}",
                 show_duration(passed),
                 format_duration(length)
             );
-            self.refuse(now, pool, node, proposal, (Reason::Cooldown, why));
+            Cooling::Refused((Reason::Cooldown, why))
+        }
+    }
+
+    /// The same of a proposal to resize the pool, and says so.
+    fn cools(&mut self, now: Now, pool: &PoolName, proposal: &Proposal) -> bool {
+        match self.cooling(now, pool, proposal) {
+            Cooling::No => return false,
+            Cooling::JustActed => {}
+            Cooling::Refused(why) => self.refuse(now, pool, None, proposal, why),
         }
         true
     }
 
     fn cooldown_of(&self, id: &RuleId) -> Duration {
-        self.rules
-            .policies()
-            .rules()
-            .iter()
-            .find(|rule| rule.id == *id)
-            .map_or(Duration::ZERO, |rule| rule.cooldown)
+        let rule = self.rules.policies().rule(id);
+        rule.map_or(Duration::ZERO, |rule| rule.cooldown)
     }
 
     pub(crate) fn begin_cooldown(&mut self, now: Now, origin: &Origin, pool: &PoolName) {

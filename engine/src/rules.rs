@@ -11,7 +11,6 @@ use std::time::Duration;
 use foldhash::fast::FixedState;
 
 use crate::cluster::PoolSlot;
-use crate::decision::Proposal;
 use crate::names::PoolName;
 use crate::policy::{PolicyError, PolicySet, PoolFacts, RuleKind, Signal, Subject, Verdict};
 use crate::signals::{Memo, MemoReader, NodeReader, Sight};
@@ -23,26 +22,20 @@ use sums::Sums;
 mod asked;
 mod bodies;
 mod pools;
+mod standing;
 mod sums;
 mod timers;
 
 pub use bodies::Deadline;
 pub(crate) use bodies::Watch;
+pub(crate) use standing::NodeKey;
 
+use standing::Standing;
 use timers::SLICE_MS;
 
 /// A body is entered again this long after the last time while its condition holds, so that a
 /// proposal follows the values without a script being run per record.
 const BODY_AGAIN: Duration = Duration::from_secs(60);
-
-/// What a rule wants while its condition holds.
-#[derive(Debug)]
-struct Standing {
-    proposals: Vec<Proposal>,
-    ran: Monotonic,
-    /// The size that a pool's body was told.
-    size: Option<u32>,
-}
 
 /// The rules and how far each has come.
 #[derive(Debug)]
@@ -54,7 +47,7 @@ pub(crate) struct Rules {
     /// By rule: the node or pool slots for which the condition holds, and since when. Few in a
     /// healthy fleet, and only looked up.
     since: Vec<Holds>,
-    nodes: BTreeMap<(NodeSlot, usize), Standing>,
+    nodes: BTreeMap<NodeKey, Standing>,
     pools: BTreeMap<(PoolSlot, usize), Standing>,
     asked: Vec<Asked>,
     looked: Vec<u64>,
@@ -265,7 +258,7 @@ impl Rules {
                     let again = self
                         .nodes
                         .get(&(slot, place))
-                        .is_none_or(|standing| sight.now.mono.since(standing.ran) >= BODY_AGAIN);
+                        .is_none_or(|standing| sight.now.mono.since(standing.ran()) >= BODY_AGAIN);
                     if again {
                         let subject = Subject::Node {
                             name: member.name.clone(),
@@ -273,14 +266,8 @@ impl Rules {
                         };
                         let proposals = self.propose(place, &subject, &mut reader, watch);
                         self.fresh = true;
-                        self.nodes.insert(
-                            (slot, place),
-                            Standing {
-                                proposals,
-                                ran: sight.now.mono,
-                                size: None,
-                            },
-                        );
+                        let standing = Standing::new(proposals, sight.now.mono, None);
+                        self.nodes.insert((slot, place), standing);
                     }
                 }
             }
@@ -294,26 +281,6 @@ impl Rules {
             let members = sight.cluster.in_pool(pool).len();
             self.sums.changed(pool, slot, members);
         }
-    }
-
-    /// Every proposal that stands, in a fixed order: operators' and alerts', nodes', pools'.
-    pub(crate) fn standing(&mut self, now: Monotonic) -> Vec<Proposal> {
-        self.asked.retain(|asked| asked.until > now);
-        let asked = self.asked.iter().map(|asked| &asked.proposal);
-        let nodes = self.nodes.values().flat_map(|standing| &standing.proposals);
-        let pools = self.pools.values().flat_map(|standing| &standing.proposals);
-        asked.chain(nodes).chain(pools).cloned().collect()
-    }
-
-    /// Whether nothing stands.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.asked.is_empty() && self.nodes.is_empty() && self.pools.is_empty()
-    }
-
-    /// Whether anything was proposed since the last call: what merely goes on to stand is
-    /// decided on again with each tick.
-    pub(crate) fn take_fresh(&mut self) -> bool {
-        std::mem::take(&mut self.fresh)
     }
 
     /// Everything that holds has to hold anew: after blindness no timer goes on from before.

@@ -170,7 +170,6 @@ impl Cluster {
             self.drop_server(&view.id, slots);
             return;
         }
-        let name = NodeName::new(&view.name);
         let pool = self.marked_pool(&view.metadata);
         let marked = view.metadata.get(mark::OWNER).map(String::as_str) == Some(mark::OWNER_VALUE)
             && view.metadata.get(mark::CLUSTER) == Some(&self.name);
@@ -186,8 +185,11 @@ impl Cluster {
                 *slot
             }
             None => {
-                let slot = self.join(now, name, slots);
-                self.vms.insert(view.id, slot);
+                let slot = self.join(now, &view.name, slots);
+                // The journal's text where it has one.
+                let known = self.expected.get(&view.id).cloned();
+                server.id = known.unwrap_or_else(|| VmId::new(view.id.as_str()));
+                self.vms.insert(server.id.clone(), slot);
                 slot
             }
         };
@@ -232,7 +234,7 @@ impl Cluster {
 
     fn put_node(&mut self, now: Now, view: NodeView, slots: &mut Slots<'_>) {
         let pool = self.marked_pool(&view.labels);
-        let slot = self.join(now, view.name.clone(), slots);
+        let slot = self.join(now, view.name.as_str(), slots);
         if view.ready == Ready::True {
             self.take_back(slot, slots);
         }
@@ -296,10 +298,13 @@ impl Cluster {
         self.pool_slot(&PoolName::new(name))
     }
 
-    fn join(&mut self, now: Now, name: NodeName, slots: &mut Slots<'_>) -> NodeSlot {
-        if let Some(slot) = self.slots.get(&name) {
+    /// The slot of a name, which may be new. What is kept of a list is a text of its own: one
+    /// that came with the list would keep the memory around it from being used again.
+    fn join(&mut self, now: Now, name: &str, slots: &mut Slots<'_>) -> NodeSlot {
+        if let Some(slot) = self.slots.get(name) {
             return *slot;
         }
+        let name = NodeName::new(name);
         let slot = slots.give(&name);
         let index = slot.0 as usize;
         while self.members.len() <= index {

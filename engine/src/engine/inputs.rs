@@ -142,6 +142,7 @@ impl Engine {
         for change in changes.drain(..) {
             let (Change::Seen(slot) | Change::Joined(slot) | Change::Left(slot)) = change;
             self.world.watch(slot);
+            self.rules.unsettle(slot);
             match change {
                 Change::Seen(_) => {}
                 Change::Joined(slot) => self.rules.joined(slot, now.mono),
@@ -155,7 +156,9 @@ impl Engine {
     }
 
     pub(super) fn alert(&mut self, now: Now, alert: &crate::event::Alert) {
-        self.world.brakes.alert(now, &self.world.cluster, alert);
+        if let Some(node) = self.world.brakes.alert(now, &self.world.cluster, alert) {
+            self.unsettle_node(&node);
+        }
         if alert.firing {
             let sight = self.world.sight(now);
             self.rules.alert(sight, alert, &self.watch);

@@ -1,7 +1,7 @@
 //! What leaves: records for the journal, refusals, notices, and what is kept for `why`.
 
 use super::{Engine, RECENT_KEPT, Story};
-use crate::decision::{Proposal, Reason, Refusal};
+use crate::decision::{Evidence, Proposal, Reason, Refusal};
 use crate::guard::Refused;
 use crate::journal::Record;
 use crate::names::{NodeName, PoolName};
@@ -12,6 +12,7 @@ impl Engine {
     /// Changes the durable state and puts the record out to be written.
     pub(crate) fn emit(&mut self, record: Record) {
         self.state.apply(&record);
+        self.unsettle(&record);
         match &record {
             Record::Decision { decision } => self.remember(Story::Decision(decision.clone())),
             Record::Refusal { refusal } => self.remember(Story::Refusal(refusal.clone())),
@@ -27,7 +28,20 @@ impl Engine {
         pool: &PoolName,
         node: Option<&NodeName>,
         proposal: &Proposal,
+        why: Refused,
+    ) {
+        self.refuse_seen(now, pool, node, proposal, why, || proposal.evidence.clone());
+    }
+
+    /// The same, with what was seen beyond what the proposal saw.
+    pub(crate) fn refuse_seen(
+        &mut self,
+        now: Now,
+        pool: &PoolName,
+        node: Option<&NodeName>,
+        proposal: &Proposal,
         (reason, detail): Refused,
+        evidence: impl FnOnce() -> Evidence,
     ) {
         self.answer_refused(proposal, reason, &detail);
         let what = crate::story::asked(&proposal.ask);
@@ -43,17 +57,11 @@ impl Engine {
             origin: proposal.origin.clone(),
             reason,
             detail,
-            evidence: proposal.evidence.clone(),
+            evidence: evidence(),
         };
         if reason == Reason::LadderExhausted {
-            let text = refusal.detail.clone();
-            self.notice(
-                now,
-                NoticeKind::LadderExhausted,
-                true,
-                Some(pool.clone()),
-                text,
-            );
+            let (kind, text) = (NoticeKind::LadderExhausted, refusal.detail.clone());
+            self.notice(now, kind, true, Some(pool.clone()), text);
         }
         self.emit(Record::Refusal { refusal });
     }

@@ -76,11 +76,9 @@ impl Brakes {
     }
 
     /// Takes in an alert: a node whose alert fires has one witness more. A resolved alert takes
-    /// that away again and proves nothing else.
-    pub(crate) fn alert(&mut self, now: Now, cluster: &Cluster, alert: &Alert) {
-        let Some(name) = node_of(cluster, alert) else {
-            return;
-        };
+    /// that away again and proves nothing else. The node, if it names one.
+    pub(crate) fn alert(&mut self, now: Now, cluster: &Cluster, alert: &Alert) -> Option<NodeName> {
+        let name = node_of(cluster, alert)?;
         let alerts = self.alerts.entry(name.clone()).or_default();
         if !alert.firing {
             alerts.remove(&alert.fingerprint);
@@ -90,6 +88,7 @@ impl Brakes {
         if alerts.is_empty() {
             self.alerts.remove(&name);
         }
+        Some(name)
     }
 
     pub(crate) fn alerted(&self, node: &NodeName) -> bool {

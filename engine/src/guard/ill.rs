@@ -89,6 +89,11 @@ impl Suspects {
         of_pool.map(|(_, slot)| *slot)
     }
 
+    /// Whether the node may be silent or ill.
+    pub(crate) fn has(&self, slot: NodeSlot) -> bool {
+        matches!(self.place(slot), Place::Suspect(_))
+    }
+
     /// Lets time pass: whose moment has come is a suspect from now on.
     pub(crate) fn advance(&mut self, now: Now, facts: Facts<'_>) {
         self.second = second_of(now.wall).saturating_add(1);

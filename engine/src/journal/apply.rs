@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Brake, HEAL_MEMORY, Record, Removal, STAYED_MEMORY, State};
 use crate::action::{Action, ActionKind, FailureKind};
-use crate::decision::{Origin, Refusal};
+use crate::decision::{Decision, Origin, Refusal, RefusalKey};
 use crate::event::Wish;
 use crate::names::{NodeName, OperationId, VmId};
 use crate::remediation::{Ending, Operation, OperationKind, Phase};
@@ -14,9 +14,10 @@ use crate::time::{Monotonic, Now};
 const REMOVALS_KEPT: Duration = Duration::from_secs(600);
 /// Rungs remembered per node: more than a day may hold (I37 allows three).
 const RUNGS_KEPT: usize = 16;
-/// Refusals that stand. Nodes that others delete leave theirs behind; one that is forgotten is
-/// journaled once more if it still stands.
-const REFUSED_KEPT: usize = 4_096;
+/// Refusals that stand: three rules on each of 20,000 nodes, some 10 MB. Nodes that others delete
+/// leave theirs behind; one that is forgotten is journaled once more if it still stands, and so
+/// there have to be more than may ever stand at once.
+const REFUSED_KEPT: usize = 65_536;
 /// Operators' keys remembered, so that a request sent twice is one wish.
 const WISHES_KEPT: usize = 256;
 /// Names remembered as used. They are drawn from a hash of a number that is never used twice,
@@ -35,13 +36,10 @@ impl State {
             } => self.begin(*epoch, *journal, *at),
             Record::Snapshot { state } => *self = (**state).clone(),
             Record::Decision { decision } => {
-                // What was refused until now, of the pool or of this node, is granted.
-                let of_origin = Refusal::prefix(&decision.origin);
-                self.refused.retain(|(pool, node, asked), _| {
-                    *pool != decision.pool
-                        || !asked.starts_with(&of_origin)
-                        || node.is_some() && *node != decision.node
-                });
+                self.granted(decision, None);
+                if decision.node.is_some() {
+                    self.granted(decision, decision.node.as_ref());
+                }
             }
             Record::Refusal { refusal } => {
                 self.refused.insert(refusal.key(), refusal.reason);
@@ -153,6 +151,21 @@ impl State {
             rungs.retain(|(_, at)| now.mono.since(at.mono) < HEAL_MEMORY);
             !rungs.is_empty()
         });
+    }
+
+    /// What was refused until now, of the pool or of this node, is granted.
+    fn granted(&mut self, decision: &Decision, node: Option<&NodeName>) {
+        let of_origin = Refusal::prefix(&decision.origin);
+        let first = (decision.pool.clone(), node.cloned(), of_origin);
+        // Keys that begin alike follow each other.
+        let of = |(pool, node, asked): &&RefusalKey| {
+            (pool, node) == (&first.0, &first.1) && asked.starts_with(&first.2)
+        };
+        let refused = self.refused.range(&first..).map(|(key, _)| key);
+        let granted: Vec<_> = refused.take_while(of).cloned().collect();
+        for key in &granted {
+            self.refused.remove(key);
+        }
     }
 
     fn operation(&mut self, operation: &Operation) {

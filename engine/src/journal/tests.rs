@@ -137,7 +137,7 @@ fn a_new_machine_that_stays_after_a_failure_stays_ours() {
 #[test]
 fn refusals_of_ever_new_nodes_are_bounded() {
     let mut state = State::default();
-    for number in 0..5_000 {
+    for number in 0..66_000 {
         state.apply(&Record::Refusal {
             refusal: Refusal {
                 at: Timestamp::default(),
@@ -151,7 +151,7 @@ fn refusals_of_ever_new_nodes_are_bounded() {
             },
         });
     }
-    assert_eq!(state.refused.len(), 4_096);
+    assert_eq!(state.refused.len(), 65_536);
 }
 
 #[test]
@@ -174,4 +174,55 @@ fn rungs_of_nodes_that_are_gone_are_forgotten_after_a_day() {
         version: String::new(),
     });
     assert_eq!(state.rungs.len(), 13, "a start looks, too");
+}
+
+#[test]
+fn a_grant_takes_back_what_was_refused_of_the_pool_and_of_its_node() {
+    let rule = |line: u32| Origin::Rule(crate::names::RuleId::new(format!("test.rhai:{line}")));
+    let nodes = [None, Some("w1"), Some("w2")];
+    let nodes = nodes.map(|node| node.map(NodeName::new));
+    let mut all = State::default();
+    for (pool, node) in ["a", "b"]
+        .iter()
+        .flat_map(|pool| nodes.iter().map(move |n| (pool, n)))
+    {
+        for (origin, what) in [rule(1), rule(12), Origin::Bounds]
+            .iter()
+            .flat_map(|origin| ["heal w1 (reboot)", "scale a to 3"].map(|what| (origin, what)))
+        {
+            all.apply(&Record::Refusal {
+                refusal: Refusal {
+                    at: Timestamp::default(),
+                    pool: PoolName::new(pool),
+                    node: node.clone(),
+                    what: what.to_owned(),
+                    origin: origin.clone(),
+                    reason: Reason::NotOwned,
+                    detail: String::new(),
+                    evidence: Evidence::default(),
+                },
+            });
+        }
+    }
+    for node in nodes {
+        let mut state = all.clone();
+        state.apply(&Record::Decision {
+            decision: crate::decision::Decision {
+                at: Timestamp::default(),
+                operation: None,
+                pool: PoolName::new("a"),
+                node: node.clone(),
+                what: String::new(),
+                origin: rule(1),
+                why: String::new(),
+                evidence: Evidence::default(),
+            },
+        });
+        let mut left = all.refused.clone();
+        left.retain(|(pool, of, asked), _| {
+            let granted = of.is_none() || *of == node;
+            pool.as_str() != "a" || !asked.starts_with("test.rhai:1: ") || !granted
+        });
+        assert_eq!(state.refused, left, "{node:?}");
+    }
 }

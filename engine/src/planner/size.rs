@@ -132,7 +132,7 @@ impl Engine {
         proposal: &Proposal,
         to: u32,
     ) {
-        if self.cools(now, name, None, proposal) {
+        if self.cools(now, name, proposal) {
             return;
         }
         let size = self.sight(now).size(pool);
@@ -237,7 +237,7 @@ impl Engine {
         proposal: &Proposal,
         to: u32,
     ) {
-        if self.cools(now, name, None, proposal) || self.pauses(now, name, proposal) {
+        if self.cools(now, name, proposal) || self.pauses(now, name, proposal) {
             return;
         }
         if let Err(why) = self.stabilized(now, pool, name, settings, to) {

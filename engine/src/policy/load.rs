@@ -1,6 +1,6 @@
 //! Makes a set of policies out of texts: every file run once, every error of every file told.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,8 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
     pub(super) rules: Vec<Rule>,
+    /// Where each rule is; of two on one line the first.
+    pub(super) places: BTreeMap<RuleId, usize>,
     pub(super) parts: Vec<Parts>,
     pub(super) signals: Vec<Signal>,
     pub(super) plan: WindowPlan,
@@ -226,6 +228,8 @@ impl Load {
             };
             if let Some((mut rule, parts)) = built.build(draft) {
                 self.name(&mut rule, before);
+                let place = self.loaded.rules.len();
+                self.loaded.places.entry(rule.id.clone()).or_insert(place);
                 self.loaded.rules.push(rule);
                 self.loaded.parts.push(parts);
             }

@@ -258,6 +258,11 @@ impl PolicySet {
         &self.loaded.rules
     }
 
+    /// The rule of this id.
+    pub(crate) fn rule(&self, id: &RuleId) -> Option<&Rule> {
+        self.loaded.rules.get(*self.loaded.places.get(id)?)
+    }
+
     /// Every signal that a condition or a body reads, each once.
     pub fn signals(&self) -> &[Signal] {
         &self.loaded.signals

@@ -22,7 +22,7 @@ const ALERT_STANDS: Duration = Duration::from_secs(4 * 3600);
 /// A proposal that is made once and stands until it is granted or too old.
 #[derive(Debug)]
 pub(super) struct Asked {
-    pub(super) proposal: Proposal,
+    pub(super) proposal: Arc<Proposal>,
     pub(super) until: Monotonic,
     /// The fingerprint of the alert that asks; an operator's wish has none.
     alert: Option<String>,
@@ -39,7 +39,7 @@ impl Rules {
             let subject = Subject::Alert(alert.clone());
             for proposal in self.propose(place, &subject, &mut NoSignals, watch) {
                 self.stand(Asked {
-                    proposal,
+                    proposal: Arc::new(proposal),
                     until: sight.now.mono.plus(ALERT_STANDS),
                     alert: Some(alert.fingerprint.clone()),
                 });
@@ -56,14 +56,15 @@ impl Rules {
     /// Takes in a proposal that stands until it is granted or `until`.
     pub(crate) fn ask(&mut self, proposal: Proposal, until: Monotonic) {
         self.stand(Asked {
-            proposal,
+            proposal: Arc::new(proposal),
             until,
             alert: None,
         });
     }
 
     fn stand(&mut self, new: Asked) {
-        self.answered(&new.proposal);
+        let proposal = Arc::clone(&new.proposal);
+        self.answered(&proposal);
         if self.asked.len() < ASKED_MAX {
             self.fresh = true;
             self.asked.push(new);

@@ -60,11 +60,7 @@ impl Rules {
                 let size = Some(facts.size);
                 let subject = Subject::Pool(facts);
                 let proposals = self.propose(place, &subject, &mut reader, watch);
-                let standing = Standing {
-                    proposals,
-                    ran: sight.now.mono,
-                    size,
-                };
+                let standing = Standing::new(proposals, sight.now.mono, size);
                 self.fresh = true;
                 self.pools.insert((pool, place), standing);
             }
@@ -76,8 +72,8 @@ impl Rules {
     /// size is another, since that is what most bodies go by.
     fn runs_again(&self, pool: PoolSlot, place: usize, sight: Sight<'_>) -> bool {
         self.pools.get(&(pool, place)).is_none_or(|standing| {
-            sight.now.mono.since(standing.ran) >= BODY_OF_POOL_AGAIN
-                || standing.size != Some(sight.size(pool))
+            sight.now.mono.since(standing.ran()) >= BODY_OF_POOL_AGAIN
+                || standing.size() != Some(sight.size(pool))
         })
     }
 }
