@@ -21,12 +21,15 @@
 mod broker;
 mod clock;
 mod cpu;
+mod disk;
 mod fleet;
 mod ours;
 mod reference;
 mod report;
 mod run;
 mod timing;
+
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
@@ -37,6 +40,10 @@ struct Args {
     /// Sizes of the fleet, in nodes.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
     nodes: Vec<usize>,
+    /// Where the program keeps its state: an action waits for a sync of this disk. By default the
+    /// one that the program is built on.
+    #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
+    state: PathBuf,
     /// How to print the figures.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -57,8 +64,7 @@ fn main() {
     let args = Args::parse();
     for (index, size) in args.nodes.into_iter().enumerate() {
         eprintln!("{size} nodes: takes a few minutes");
-        // On the disk that the program is built on, not in memory: the journal is synced.
-        let state = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let state = tempfile::tempdir_in(&args.state).expect("a folder");
         let figures = run::measure(size, state.path().to_owned());
         match args.output {
             Output::Text => println!("{}", report::text(&figures, index == 0)),

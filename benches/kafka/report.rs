@@ -17,6 +17,8 @@ pub(crate) struct Figures {
     pub(crate) entered: f64,
     /// From the record in hand to the call of the executor.
     pub(crate) latencies: Vec<Duration>,
+    /// A bare append and sync on the disk of the state.
+    pub(crate) syncs: Vec<Duration>,
     /// How long a silence of [`SILENCE`] had lasted when it was noticed.
     pub(crate) silences: Vec<Duration>,
     pub(crate) restart: Restart,
@@ -102,6 +104,11 @@ impl Figures {
     fn latencies(&self) -> Vec<f64> {
         sorted(self.latencies.iter().map(|one| one.as_secs_f64() * 1e6))
     }
+
+    /// In microseconds.
+    fn syncs(&self) -> Vec<f64> {
+        sorted(self.syncs.iter().map(|one| one.as_secs_f64() * 1e6))
+    }
 }
 
 /// The table of one fleet, with a line on how it was measured above the first.
@@ -139,6 +146,15 @@ pub(crate) fn text(figures: &Figures, first: bool) -> String {
             at(&latencies, 0.5),
             at(&latencies, 0.99),
             latencies.len()
+        ),
+    );
+    let syncs = figures.syncs();
+    row(
+        "  a bare append and sync there",
+        format!(
+            "p50 {:.0} us, p99 {:.0} us",
+            at(&syncs, 0.5),
+            at(&syncs, 0.99)
         ),
     );
     let late = figures.lateness();
@@ -179,6 +195,7 @@ pub(crate) fn text(figures: &Figures, first: bool) -> String {
 /// The same as one JSON object; times in microseconds unless the name says otherwise.
 pub(crate) fn json(figures: &Figures) -> Value {
     let latencies = figures.latencies();
+    let syncs = figures.syncs();
     let late = figures.lateness();
     let restart = &figures.restart;
     let ratio = figures.spread(|round| round.reference_us() / round.ours_us());
@@ -194,6 +211,7 @@ pub(crate) fn json(figures: &Figures) -> Value {
             "p50": at(&latencies, 0.5),
             "p99": at(&latencies, 0.99),
         },
+        "sync": { "p50": at(&syncs, 0.5), "p99": at(&syncs, 0.99) },
         "silence_late_share": [at(&late, 0.0), at(&late, 1.0)],
         "silences": late.len(),
         "restart_seconds": {

@@ -85,6 +85,7 @@ pub(crate) fn measure(size: usize, state: PathBuf) -> Figures {
         (after.bodies - before.bodies) as f64 / (after.records - before.records) as f64;
     bench.live();
     figures.latencies = bench.timing.latencies();
+    figures.syncs = crate::disk::syncs(&bench.state);
     figures.silences = bench.timing.silences();
     let (restart, replay) = restart(bench);
     figures.restart = restart;

@@ -33,7 +33,7 @@ impl Cluster {
                 complete,
                 servers,
             } => self.list_servers((now, now.at(at)), complete, servers, known, slots),
-            Observation::Server(server) => self.put_server(now, server, slots),
+            Observation::Server(server) => self.put_server(now, &server, slots),
             // While listings are doubted a 404 is one more word of the same cloud (I13): the VM
             // goes when a listing that lacks it is believed.
             Observation::ServerGone(id) => {
@@ -42,7 +42,7 @@ impl Cluster {
                 }
             }
             Observation::Nodes { at, nodes } => self.list_nodes(now, now.at(at), nodes, slots),
-            Observation::Node(node) => self.put_node(now, node, slots),
+            Observation::Node(node) => self.put_node(now, &node, slots),
             Observation::NodeGone { name, uid } => {
                 let same = |node: &Node| node.uid == uid;
                 if self
@@ -95,9 +95,12 @@ impl Cluster {
             .cloned()
             .collect();
         let missing: BTreeSet<_> = known.difference(&ids).cloned().collect();
-        for server in servers {
+        // The list goes as a whole, below: freed piece by piece, what is kept would fill the gaps,
+        // and nothing larger would ever fit there again.
+        for server in &servers {
             self.put_server(now, server, slots);
         }
+        drop(servers);
         let listing = Listing {
             asked,
             complete,
@@ -145,9 +148,10 @@ impl Cluster {
             .filter(|(_, member)| member.node.is_some())
             .map(|(_, member)| member.name.clone())
             .collect();
-        for node in nodes {
+        for node in &nodes {
             self.put_node(now, node, slots);
         }
+        drop(nodes);
         let missing = listed.iter().filter(|name| !names.contains(*name)).count();
         let listing = Listing {
             asked,
@@ -165,7 +169,7 @@ impl Cluster {
         }
     }
 
-    fn put_server(&mut self, now: Now, view: ServerView, slots: &mut Slots<'_>) {
+    fn put_server(&mut self, now: Now, view: &ServerView, slots: &mut Slots<'_>) {
         if view.status == ServerStatus::Deleted {
             self.drop_server(&view.id, slots);
             return;
@@ -175,7 +179,7 @@ impl Cluster {
             && view.metadata.get(mark::CLUSTER) == Some(&self.name);
         let mut server = Server {
             marked,
-            ..Server::from(&view)
+            ..Server::from(view)
         };
         // A VM that was renamed keeps its slot: the id decides.
         let slot = match self.vms.get_key_value(&view.id) {
@@ -232,13 +236,13 @@ impl Cluster {
         slots.changes.push(Change::Seen(slot));
     }
 
-    fn put_node(&mut self, now: Now, view: NodeView, slots: &mut Slots<'_>) {
+    fn put_node(&mut self, now: Now, view: &NodeView, slots: &mut Slots<'_>) {
         let pool = self.marked_pool(&view.labels);
         let slot = self.join(now, view.name.as_str(), slots);
         if view.ready == Ready::True {
             self.take_back(slot, slots);
         }
-        let mut node = Node::new(&view, now);
+        let mut node = Node::new(view, now);
         let before = self
             .member(slot)
             .and_then(|member| member.node.as_ref())
