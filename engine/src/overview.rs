@@ -9,7 +9,7 @@ use crate::names::PoolName;
 use crate::time::Now;
 
 /// The engine in numbers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Overview {
     /// Whether the journal can be written.
     pub journal_well: bool,

@@ -77,7 +77,6 @@ impl Engine {
     }
 
     /// The reason for which the proposal would be refused now.
-    #[cfg(debug_assertions)]
     pub(super) fn refusal_of(
         &self,
         now: Now,
