@@ -8,6 +8,7 @@ use rhizome_engine::action::{Action, ActionKey, ActionKind};
 use rhizome_engine::decision::Reason;
 use rhizome_engine::event::{OperatorRequest, Wish};
 use rhizome_engine::names::OperationId;
+use rhizome_engine::overview::Overview;
 use rhizome_engine::settings::Limits;
 use rhizome_engine::time::Timestamp;
 use rhizome_engine::{Answer, Counters};
