@@ -23,7 +23,8 @@ fn play(stage: &mut Stage, course: &Course) -> usize {
 
 /// Says how far the story is. Not by `eprintln`: the harness would keep that to itself.
 fn say(what: &str) {
-    writeln!(std::io::stderr(), "story: {what}").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "story: {what}").unwrap();
 }
 
 /// The whole story, without a kill.
