@@ -54,6 +54,8 @@ CMD ["standin", "guest"]
 FROM ${BASE} AS rhizome
 COPY --from=build /out/ /
 COPY --from=build --chown=65532:65532 /state /var/lib/rhizome
+# Volumes that are made here belong to whom the folder belongs to.
+COPY --from=build --chown=65532:65532 /state /run/secrets/rhizome
 USER 65532:65532
 WORKDIR /var/lib/rhizome
 ENV RHIZOME_CONFIG=/etc/rhizome/rhizome.yaml

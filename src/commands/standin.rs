@@ -24,8 +24,9 @@ pub enum StandinCommand {
 /// Plays it until SIGTERM or SIGINT.
 pub(super) fn run(command: &StandinCommand, out: &Out) -> Exit {
     telemetry::init(&LogConfig {
+        // A broker that comes up later is told of by its client twice a second.
+        level: "info,librdkafka=off".to_owned(),
         format: LogFormat::Text,
-        ..LogConfig::default()
     });
     on_runtime(out, async {
         let played = match command {
