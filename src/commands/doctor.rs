@@ -15,6 +15,7 @@ use rhizome_engine::time::Clock;
 use serde::Serialize;
 use tokio::net::TcpStream;
 
+use super::run::chain;
 use super::status::Output;
 use super::{ConfigArg, Out, show};
 use crate::clock::RealClock;
@@ -122,14 +123,14 @@ async fn openstack(loaded: &Loaded, clock: &Arc<dyn Clock>) -> Vec<Finding> {
     let bad = |said: String| vec![Finding::bad("credentials", said, advice)];
     let (options, source) = match services::openstack(loaded) {
         Ok(found) => found,
-        Err(error) => return bad(error.to_string()),
+        Err(error) => return bad(chain(&error)),
     };
     let client = Openstack::new(options, Arc::clone(clock), Arc::new(TokenVault::new()));
     let pools = loaded.config.pools.iter();
     let most = pools.map(|(name, pool)| (PoolName::new(name), pool.max + pool.surge));
     match client {
         Ok(client) => client.examine(&source, &most.collect()).await,
-        Err(error) => bad(error.to_string()),
+        Err(error) => bad(chain(&error)),
     }
 }
 
@@ -146,7 +147,7 @@ async fn kubernetes(loaded: &Loaded, clock: &Arc<dyn Clock>) -> Vec<Finding> {
         }
         Err(error) => vec![Finding::bad(
             "credentials",
-            error.to_string(),
+            chain(&error),
             "check `kubernetes.kubeconfig`",
         )],
     }
