@@ -50,7 +50,8 @@ pub(crate) enum Brakes {
     /// Lost sight alone. The machine is off already, or is a twin that serves nobody: to stop
     /// for a storm would do more harm than to go on.
     Sight,
-    /// None: nothing is taken away.
+    /// None: nothing is taken away, or it is given back: a VM that we stopped ourselves is started
+    /// again whatever cannot be seen.
     None,
 }
 

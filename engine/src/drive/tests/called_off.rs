@@ -3,7 +3,7 @@
 use super::endings;
 use crate::action::{ActionKind, ActionResult, Done, Failure, FailureKind};
 use crate::decision::Reason;
-use crate::event::{Input, ServerStatus, Target, Wish};
+use crate::event::{Input, ServerStatus, SourceName, Target, Wish};
 use crate::journal::Record;
 use crate::lab::{Lab, Plan, on_engine_stack};
 use crate::names::NodeName;
@@ -248,5 +248,27 @@ fn a_removal_that_could_not_be_done_is_not_tried_on_the_same_node_for_an_hour() 
             run_but(&mut lab, 1200, drains_time_out);
             assert_eq!(lab.decided()[3], "remove w1");
         }
+    });
+}
+
+#[test]
+fn a_machine_that_we_stopped_is_started_again_though_the_broker_is_away() {
+    on_engine_stack(|| {
+        let mut plan = Plan {
+            nodes: 2,
+            ..Plan::default()
+        };
+        plan.pool.min = 1;
+        let mut lab = Lab::new(plan);
+        lab.bystander = true;
+        lab.run(400);
+        lab.die("w2");
+        run_but(&mut lab, 90, accepted);
+        assert_eq!(asked(&lab), ["stop_server"], "{:?}", lab.decided());
+        lab.sources.insert(SourceName::Kafka, false);
+        lab.run(1);
+        lab.node("w2").status = ServerStatus::Shutoff;
+        run_but(&mut lab, 30, accepted);
+        assert_eq!(asked(&lab), ["stop_server", "reboot_server"]);
     });
 }

@@ -313,7 +313,7 @@ table! {
         late: Course::GiveUp,
         on: ORDINARY,
         undo: Undo::Nothing,
-        brakes: Brakes::Sight,
+        brakes: Brakes::None,
     }
     /// Reboots the VM as if its power were cut.
     RebootHard = "reboot_hard" {
