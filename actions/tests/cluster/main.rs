@@ -15,6 +15,8 @@
     reason = "a test binary; real servers run on the real clock"
 )]
 
+#[path = "../shared/acting.rs"]
+mod acting;
 mod doctor;
 mod drains;
 mod joins;

@@ -5,18 +5,20 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rhizome_actions::kubernetes::{Access, Approval, ConfigMap, Kubernetes, KubernetesOptions};
-use rhizome_actions::{Executor, Gate, JoinToken, Pass, TokenVault, install_crypto_provider};
-use rhizome_engine::action::{Action, ActionKey, ActionKind, ActionResult, Done, Failure, NodeRef};
+use rhizome_actions::{Executor, JoinToken, TokenVault, install_crypto_provider};
+use rhizome_engine::action::{Action, ActionKey, ActionKind, ActionResult, Done, NodeRef};
 use rhizome_engine::event::{NodeView, Observation, Ready};
 use rhizome_engine::names::{OperationId, VmId};
-use rhizome_engine::time::{BoxFuture, Clock, Monotonic, Now, Timestamp};
+use rhizome_engine::time::{Clock, Timestamp};
+use rhizome_standin::ScaledClock;
 use rhizome_standin::kubelet::{Join, Kubelet};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
+use crate::acting::{Open, wall_clock};
 use crate::scripts::{self, Shared};
 
 /// How long a state is waited for. Generous: the machine may be busy.
@@ -33,7 +35,7 @@ pub struct Ours {
     pub place: &'static Place,
     pub kubernetes: Arc<Kubernetes>,
     vault: Arc<TokenVault>,
-    clock: Arc<WallClock>,
+    clock: Arc<ScaledClock>,
 }
 
 /// The cluster; none if it cannot be had here.
@@ -127,7 +129,7 @@ impl Ours {
 
     /// As the account with this token.
     pub async fn as_account(place: &'static Place, token: &str, approval: Approval) -> Self {
-        let clock = Arc::new(WallClock(Instant::now()));
+        let clock = wall_clock();
         let vault = Arc::new(TokenVault::new());
         let options = KubernetesOptions {
             access: place.access(token),
@@ -290,31 +292,5 @@ fn operation(number: u64) -> OperationId {
     OperationId {
         journal: 0xa1b2_c3d4,
         number,
-    }
-}
-
-/// A gate that lets everything through.
-struct Open;
-
-impl Gate for Open {
-    fn pass(&self, _: &Action, _: &'static str) -> Result<Pass, Failure> {
-        Ok(Pass::granted())
-    }
-}
-
-/// The wall's own clock.
-struct WallClock(Instant);
-
-impl Clock for WallClock {
-    fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        Now {
-            wall: Timestamp(wall.as_millis().try_into().unwrap()),
-            mono: Monotonic(self.0.elapsed().as_millis().try_into().unwrap()),
-        }
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
     }
 }

@@ -16,6 +16,8 @@
     reason = "a test binary; real machines run on the real clock"
 )]
 
+#[path = "../shared/acting.rs"]
+mod acting;
 mod faults;
 mod life;
 mod place;

@@ -5,22 +5,22 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rhizome_actions::kubernetes::{Access, Approval, Kubernetes, KubernetesOptions};
 use rhizome_actions::openstack::{Credentials, Interface, Machine, Openstack, OpenstackOptions};
 use rhizome_actions::{
-    Executor, Gate, JoinOptions, KUBEADM_JOIN, Pass, Services, TokenVault, UserData,
-    install_crypto_provider,
+    Executor, JoinOptions, KUBEADM_JOIN, Services, TokenVault, UserData, install_crypto_provider,
 };
 use rhizome_engine::action::{
-    Action, ActionKey, ActionKind, ActionResult, Done, Failure, NodeRef, VmRef, mark,
+    Action, ActionKey, ActionKind, ActionResult, Done, NodeRef, VmRef, mark,
 };
 use rhizome_engine::event::{NodeView, Observation, Ready, ServerStatus, ServerView};
 use rhizome_engine::names::{OperationId, VmId};
-use rhizome_engine::time::{BoxFuture, Clock, Monotonic, Now, Timestamp};
+use rhizome_engine::time::Timestamp;
 use serde_json::Value;
 
+use crate::acting::{Open, wall_clock};
 use crate::scripts::{self, Shared};
 
 /// How long a state is waited for. Machines boot in it, on a machine that is busy.
@@ -59,7 +59,7 @@ pub async fn place() -> Option<Arc<Place>> {
         Some(env)
     });
     let env = env.cloned()?;
-    let clock = Arc::new(WallClock(Instant::now()));
+    let clock = wall_clock();
     // The secret half of a token goes from the cluster's side to the cloud's by this.
     let vault = Arc::new(TokenVault::new());
     let cloud = Openstack::new(cloud(&env), clock.clone(), vault.clone()).unwrap();
@@ -363,30 +363,4 @@ fn marks(number: u64) -> BTreeMap<String, String> {
     ]
     .map(|(key, value)| (key.to_owned(), value))
     .into()
-}
-
-/// A gate that lets everything through.
-struct Open;
-
-impl Gate for Open {
-    fn pass(&self, _: &Action, _: &'static str) -> Result<Pass, Failure> {
-        Ok(Pass::granted())
-    }
-}
-
-/// The wall's own clock.
-struct WallClock(Instant);
-
-impl Clock for WallClock {
-    fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        Now {
-            wall: Timestamp(wall.as_millis().try_into().unwrap()),
-            mono: Monotonic(self.0.elapsed().as_millis().try_into().unwrap()),
-        }
-    }
-
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
-    }
 }

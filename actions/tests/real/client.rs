@@ -7,29 +7,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rhizome_actions::openstack::{Credentials, Interface, Machine, Openstack, OpenstackOptions};
-use rhizome_actions::{Executor, Gate, JoinOptions, Pass, TokenVault, UserData};
+use rhizome_actions::{Executor, JoinOptions, TokenVault, UserData};
 use rhizome_engine::action::{
-    Action, ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark,
+    Action, ActionKey, ActionKind, ActionResult, Done, FailureKind, VmRef, mark,
 };
 use rhizome_engine::event::{Observation, ServerStatus, ServerView};
 use rhizome_engine::names::OperationId;
 use rhizome_engine::time::Timestamp;
-use rhizome_standin::ScaledClock;
 
+use crate::acting::{Open, wall_clock};
 use crate::servers::{self, Openstack as Real};
 
 /// How long a state is waited for. Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(240);
 const CLUSTER: &str = "blue";
 const POOL: &str = "mongo";
-
-struct Open;
-
-impl Gate for Open {
-    fn pass(&self, _: &Action, _: &'static str) -> Result<Pass, Failure> {
-        Ok(Pass::granted())
-    }
-}
 
 struct Bench {
     client: Openstack,
@@ -80,11 +72,7 @@ fn bench(real: &Real, credentials: Credentials, machine: Machine) -> Bench {
         poll: Duration::from_secs(5),
         machines: BTreeMap::from([(POOL.into(), machine)]),
     };
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    let wall = Timestamp(now.as_millis().try_into().unwrap());
-    let clock = Arc::new(ScaledClock::new(wall, 1.0));
+    let clock = wall_clock();
     Bench {
         client: Openstack::new(options, clock, Arc::new(TokenVault::new())).unwrap(),
     }

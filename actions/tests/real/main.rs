@@ -18,6 +18,8 @@
     reason = "a test binary; its tests run on the real clock"
 )]
 
+#[path = "../shared/acting.rs"]
+mod acting;
 mod client;
 mod contract;
 #[path = "../../../tests/servers/scripts.rs"]
