@@ -352,9 +352,11 @@ fn carry_out(
         }
         Api::OpenStack => {
             let id = format!("req-{}", world.ids.uuid());
+            // Their lists of versions stand before what gives ids.
             if matches!(request.path.as_str(), "/compute" | "/compute/") {
-                // Its list of versions stands before what gives ids.
                 nova::handle(world, request)
+            } else if matches!(request.path.as_str(), "/network" | "/network/") {
+                neutron::handle(world, request)
             } else if request.path.starts_with("/compute") {
                 nova::handle(world, request)
                     .with_header("x-compute-request-id", id.clone())

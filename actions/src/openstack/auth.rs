@@ -1,4 +1,5 @@
-//! Keystone v3: a token, renewed before it expires, and the endpoints in its catalog.
+//! Keystone v3: a token, renewed before it expires, and the endpoints in its catalog. What version
+//! stands behind an endpoint is found in `discovery.rs`.
 //!
 //! One token serves all calls. It is kept in memory only, and never shown.
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::client::{Answer, Http};
+use super::discovery::{Api, Discovery};
 use super::errors::Effect;
 use super::{Credentials, Interface, Named};
 use crate::redact::redact;
@@ -23,16 +25,12 @@ use crate::redact::redact;
 const LONGEST_MARGIN: Duration = Duration::from_secs(120);
 /// What a token's life is taken for when Keystone's two times cannot be read.
 const SHORTEST_LIFE: Duration = Duration::from_secs(60);
-/// The names under which the compute service stands in catalogs.
-const COMPUTE: &str = "compute";
-/// That of the network service.
-const NETWORK: &str = "network";
 
 /// A token and where it is good for.
 #[derive(Clone)]
 pub(super) struct Token {
     pub(super) secret: SecretString,
-    /// The compute service's address, without a slash at its end.
+    /// The address of the compute service's API, version included, without a slash at its end.
     pub(super) compute: String,
     /// The network service's, likewise; none if the catalog has none.
     pub(super) network: Option<String>,
@@ -50,6 +48,7 @@ pub(super) struct Session {
     region: Option<String>,
     interface: Interface,
     clock: Arc<dyn Clock>,
+    discovery: Discovery,
     token: Mutex<Option<Token>>,
 }
 
@@ -63,6 +62,7 @@ impl Session {
             region: options.region.clone(),
             interface: options.interface,
             clock,
+            discovery: Discovery::default(),
             token: Mutex::new(None),
         }
     }
@@ -107,7 +107,7 @@ impl Session {
             )
             .await?;
         match answer.status {
-            StatusCode::CREATED | StatusCode::OK => self.read(&answer),
+            StatusCode::CREATED | StatusCode::OK => self.discover(http, self.read(&answer)?).await,
             // A deleted application credential is a 404 (seen on Keystone 22), and so is what a
             // proxy says while Keystone restarts. Whichever it is, nothing happened, and what is
             // under way is not to be undone for it: the tries of its step are the bound.
@@ -124,6 +124,35 @@ impl Session {
             }
             _ => Err(answer.failure(CALL, Effect::Looks, &[secret])),
         }
+    }
+
+    /// Puts the addresses of the APIs where the catalog's stand.
+    async fn discover(&self, http: &Http, mut token: Token) -> Result<Token, Failure> {
+        token.compute = self
+            .address(http, Api::COMPUTE, &token.compute, &token)
+            .await?;
+        if let Some(catalog) = &token.network {
+            let found = self.address(http, Api::NETWORK, catalog, &token).await;
+            // Without Neutron servers are still seen, rebooted and deleted.
+            token.network = Some(found.unwrap_or_else(|failure| {
+                tracing::warn!(%failure, "the network service's API is guessed");
+                Api::NETWORK.guess(catalog)
+            }));
+        }
+        Ok(token)
+    }
+
+    async fn address(
+        &self,
+        http: &Http,
+        api: Api,
+        catalog: &str,
+        token: &Token,
+    ) -> Result<String, Failure> {
+        let project = token.project.as_deref();
+        self.discovery
+            .address(http, api, catalog, project, &token.secret)
+            .await
     }
 
     fn request(&self) -> Value {
@@ -172,7 +201,7 @@ impl Session {
         Ok(Token {
             secret: secret.to_owned().into(),
             compute: self.compute(&body.token.catalog)?,
-            network: self.endpoint(&body.token.catalog, NETWORK).ok(),
+            network: self.endpoint(&body.token.catalog, Api::NETWORK.kind).ok(),
             project: body
                 .token
                 .project
@@ -195,10 +224,10 @@ impl Session {
                 "keystone gave a token without a catalog: name the project in the configuration",
             ));
         }
-        self.endpoint(catalog, COMPUTE)
+        self.endpoint(catalog, Api::COMPUTE.kind)
     }
 
-    /// The address of a kind of service.
+    /// The address of a kind of service, as the catalog writes it.
     fn endpoint(&self, catalog: &[Service], kind: &str) -> Result<String, Failure> {
         let endpoints: Vec<&Endpoint> = catalog
             .iter()
@@ -212,7 +241,7 @@ impl Session {
                 })
         };
         match endpoints.iter().find(fits) {
-            Some(endpoint) => Ok(endpoint.url.trim_end_matches('/').to_owned()),
+            Some(endpoint) => Ok(endpoint.url.clone()),
             None => Err(Failure::new(
                 FailureKind::Retry { after: None },
                 format!(

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use rhizome_engine::action::{Failure, FailureKind};
 use rhizome_engine::names::VmId;
@@ -459,20 +459,20 @@ impl Nova {
         microversion: &str,
         trace: &Trace,
     ) -> RequestBuilder {
-        let mut secret = reqwest::header::HeaderValue::from_str(token.secret.expose_secret())
-            .unwrap_or_else(|_| reqwest::header::HeaderValue::from_static(""));
-        // Keeps it out of the debug output of everything below us.
-        secret.set_sensitive(true);
-        let base = match service {
-            Service::Compute => token.compute.as_str(),
-            // Nobody asks it but who has seen that there is one.
-            Service::Network => token.network.as_deref().unwrap_or_default(),
+        let (base, path) = match service {
+            Service::Compute => (token.compute.as_str(), path),
+            // Nobody asks it but who has seen that there is one. The version, which paths of
+            // Neutron's are written with, ends its address already.
+            Service::Network => (
+                token.network.as_deref().unwrap_or_default(),
+                path.strip_prefix("/v2.0").unwrap_or(path),
+            ),
         };
         let request = self
             .http
             .client
             .request(method, format!("{base}{path}"))
-            .header("X-Auth-Token", secret)
+            .header("X-Auth-Token", sensitive(&token.secret))
             .header("X-OpenStack-Request-Id", trace.id())
             .header("Accept", "application/json");
         match service {
@@ -480,6 +480,14 @@ impl Nova {
             Service::Network => request,
         }
     }
+}
+
+/// A token as a header that no debug output of what is below us shows.
+pub(super) fn sensitive(token: &SecretString) -> HeaderValue {
+    let mut value = HeaderValue::from_str(token.expose_secret())
+        .unwrap_or_else(|_| HeaderValue::from_static(""));
+    value.set_sensitive(true);
+    value
 }
 
 /// An id as a part of a path. What is none (`../`, an empty one, `x?y`) is never sent: an empty

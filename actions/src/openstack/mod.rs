@@ -3,6 +3,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `auth.rs` | Keystone: a token, renewed in time; endpoints out of its catalog |
+//! | `discovery.rs` | which version of a service is used, where the catalog names none |
 //! | `client.rs` | Nova's calls, each with its microversion, its ids and its time-out |
 //! | `errors.rs` | what an answer means, by what must be done about it |
 //! | `protocol.rs` | what Nova writes and reads |
@@ -24,6 +25,7 @@ mod candidates;
 mod client;
 mod clouds;
 mod create;
+mod discovery;
 mod errors;
 mod examine;
 mod executor;

@@ -740,6 +740,13 @@ async fn network(t: &mut Target) -> String {
             .extend(more.as_object().unwrap().clone());
         Some(json!({"port": port}))
     };
+    let versions = Ask {
+        method: "GET",
+        url: format!("{}/", t.network),
+        token: Some(""),
+        ..Ask::default()
+    };
+    t.ask("neutron's versions, without a token", versions).await;
     let made = t.neutron("a port", "POST", "/ports", port(json!({}))).await;
     let id = made["port"]["id"].as_str().unwrap().to_owned();
     t.name(&id, "port");

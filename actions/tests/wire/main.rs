@@ -13,6 +13,7 @@
 )]
 
 mod common;
+mod discovery;
 mod kubernetes;
 mod openstack;
 mod services;
