@@ -292,7 +292,11 @@ impl Document {
                 "the {} service at {asked} offers {}, and Rhizome needs v{major}.{minor} or a later \
                  v{major}: upgrade it, or give the catalog the address of one that does",
                 api.kind,
-                if there.is_empty() { "no version".to_owned() } else { there.join(", ") },
+                if there.is_empty() {
+                    "no version".to_owned()
+                } else {
+                    there.join(", ")
+                },
             )));
         };
         Ok(url.as_str().trim_end_matches('/').to_owned())

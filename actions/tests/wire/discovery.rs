@@ -1,7 +1,7 @@
 //! Where the catalog names no version: what is asked, and where the calls go then.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rhizome_actions::openstack::{Credentials, Interface, Openstack, OpenstackOptions};
@@ -99,16 +99,26 @@ async fn the_calls_go_where_the_document_leads() {
             &["/compute"],
             "/compute/v2.1",
         ),
-        ("/compute/", Box::new(own("/nova")), &["/compute/"], "/nova/v2.1"),
-        ("/compute", Box::new(inside), &["/compute"], "/compute/v2.1"),
-        ("/compute/v2", Box::new(inside), &["/compute/"], "/compute/v2.1"),
         (
-            "/v2/abc",
-            Box::new(own("")),
-            &["/"],
-            "/v2.1/abc",
+            "/compute/",
+            Box::new(own("/nova")),
+            &["/compute/"],
+            "/nova/v2.1",
         ),
-        ("/compute/v2.1/abc", Box::new(inside), &[], "/compute/v2.1/abc"),
+        ("/compute", Box::new(inside), &["/compute"], "/compute/v2.1"),
+        (
+            "/compute/v2",
+            Box::new(inside),
+            &["/compute/"],
+            "/compute/v2.1",
+        ),
+        ("/v2/abc", Box::new(own("")), &["/"], "/v2.1/abc"),
+        (
+            "/compute/v2.1/abc",
+            Box::new(inside),
+            &[],
+            "/compute/v2.1/abc",
+        ),
     ];
     for (catalog, root, documents, servers) in rows {
         let cloud = cloud(catalog, move |request| json(200, zed(&root(request)))).await;
@@ -149,9 +159,16 @@ async fn a_document_is_asked_for_once_and_not_with_each_token() {
         openstack.observe().await.unwrap();
         clock.advance(Duration::from_secs(60));
     }
-    let logins = cloud.requests().iter().filter(|one| one.method == "POST").count();
+    let logins = cloud
+        .requests()
+        .iter()
+        .filter(|one| one.method == "POST")
+        .count();
     assert_eq!(logins, 3, "each look had a token of its own");
-    let documents = asked(&cloud).iter().filter(|path| *path == "/compute").count();
+    let documents = asked(&cloud)
+        .iter()
+        .filter(|path| *path == "/compute")
+        .count();
     assert_eq!(documents, 1);
 }
 
@@ -160,7 +177,10 @@ async fn a_document_for_those_who_are_known_is_asked_for_with_the_token() {
     let cloud = cloud("/compute", |request| {
         match request.headers.get("x-auth-token").map(String::as_str) {
             Some(TOKEN) => json(200, zed("http://inside")),
-            _ => json(401, value!({"error": {"code": 401, "message": "who are you?"}})),
+            _ => json(
+                401,
+                value!({"error": {"code": 401, "message": "who are you?"}}),
+            ),
         }
     })
     .await;
@@ -219,9 +239,15 @@ async fn a_service_that_is_not_well_is_asked_again_and_nothing_is_guessed() {
     .await;
     let (openstack, _) = openstack(&cloud);
     let failure = openstack.observe().await.unwrap_err();
-    assert!(matches!(failure.kind, FailureKind::Retry { .. }), "{failure}");
+    assert!(
+        matches!(failure.kind, FailureKind::Retry { .. }),
+        "{failure}"
+    );
     assert_eq!(asked(&cloud), ["/compute"]);
     openstack.observe().await.unwrap();
     assert_eq!(ill.load(Ordering::SeqCst), 0);
-    assert_eq!(asked(&cloud).last().unwrap(), "/compute/v2.1/servers/detail");
+    assert_eq!(
+        asked(&cloud).last().unwrap(),
+        "/compute/v2.1/servers/detail"
+    );
 }

@@ -110,7 +110,9 @@ fn what_is_asked_is_the_address_less_version_and_project() {
 
 #[test]
 fn an_address_that_is_none_is_told() {
-    let failure = Place::of("cloud/compute", None, Api::COMPUTE).err().unwrap();
+    let failure = Place::of("cloud/compute", None, Api::COMPUTE)
+        .err()
+        .unwrap();
     assert!(failure.message.contains("`cloud/compute`"), "{failure}");
 }
 
@@ -146,7 +148,11 @@ fn a_links_path_is_followed_and_its_host_is_not() {
             "http://cloud/net/v2.0",
         ),
         // Relative ones.
-        ("http://cloud/compute", "v2.1/", "http://cloud/compute/v2.1/"),
+        (
+            "http://cloud/compute",
+            "v2.1/",
+            "http://cloud/compute/v2.1/",
+        ),
         ("http://cloud/compute", "/v2.1/", "http://cloud/v2.1/"),
         ("https://cloud/a", "//cloud/b/v2.1", "https://cloud/b/v2.1"),
     ] {
