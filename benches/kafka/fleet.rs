@@ -202,6 +202,7 @@ pub(crate) fn node(place: usize, at: Timestamp, ready: Ready) -> NodeView {
         ready_since,
         unschedulable: false,
         control_plane: false,
+        taints: Vec::new(),
         allocatable: Requests {
             cpu_millis: 4_000,
             memory_bytes: 8 << 30,

@@ -441,6 +441,7 @@ fn node(place: usize, at: Timestamp) -> NodeView {
         ready_since: created,
         unschedulable: false,
         control_plane: false,
+        taints: Vec::new(),
         allocatable: Requests {
             cpu_millis: 4_000,
             memory_bytes: 8 << 30,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use foldhash::fast::FixedState;
 
-use crate::event::{PodView, Requests};
+use crate::event::{NodePods, PodShape, PodView, Requests};
 use crate::names::{NodeName, PoolName, VmId};
 use crate::settings::Settings;
 use crate::window::{NodeSlot, Windows};
@@ -49,7 +49,9 @@ pub struct Cluster {
     /// Those of them that are in no pool any more, and the pool each was in.
     aside: BTreeMap<NodeSlot, PoolSlot>,
     unschedulable: Vec<PodView>,
-    requests: BTreeMap<NodeName, Requests>,
+    /// The shapes that `pods` speaks of by their places.
+    shapes: Vec<PodShape>,
+    pods: BTreeMap<NodeName, NodePods>,
     pods_seen: bool,
     servers: Inventory,
     nodes: Inventory,
@@ -121,7 +123,8 @@ impl Cluster {
             widows: BTreeMap::new(),
             aside: BTreeMap::new(),
             unschedulable: Vec::new(),
-            requests: BTreeMap::new(),
+            shapes: Vec::new(),
+            pods: BTreeMap::new(),
             pods_seen: false,
             servers: Inventory::new(&settings.limits),
             nodes: Inventory::new(&settings.limits),
@@ -243,8 +246,25 @@ impl Cluster {
 
     /// What the pods on a node ask for; nothing if pods were never seen.
     pub fn requests(&self, node: &NodeName) -> Option<Requests> {
-        self.pods_seen
-            .then(|| self.requests.get(node).copied().unwrap_or_default())
+        self.pods_seen.then(|| {
+            self.pods
+                .get(node)
+                .map_or_else(Requests::default, |pods| pods.requests)
+        })
+    }
+
+    /// What runs on a node; nothing if pods were never seen or none is there.
+    pub fn pods_on(&self, node: &NodeName) -> Option<&NodePods> {
+        self.pods.get(node)
+    }
+
+    /// The pods of a node that a drain would evict: each shape, and how many of it.
+    pub fn movable(&self, node: &NodeName) -> impl Iterator<Item = (&PodShape, u32)> {
+        let movable = self.pods.get(node).map_or(&[][..], |pods| &pods.movable);
+        movable.iter().filter_map(|(shape, count)| {
+            let shape = self.shapes.get(usize::try_from(*shape).ok()?)?;
+            Some((shape, *count))
+        })
     }
 
     /// Records that named something outside of the inventory: how many, and some of the names.

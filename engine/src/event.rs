@@ -15,8 +15,10 @@ use crate::policy::PolicySet;
 use crate::time::Timestamp;
 
 mod pause;
+mod pods;
 
 pub use pause::{PauseReport, PauseSource, StandingPause};
+pub use pods::{NodePods, PodShape, Taint, Toleration};
 
 /// One input to `Engine::step`.
 #[derive(Debug, Clone)]
@@ -355,12 +357,14 @@ pub enum Observation {
         /// `spec.renewTime`.
         renewed: Timestamp,
     },
-    /// Pods that the scheduler cannot place, and what the pods on each node ask for.
+    /// Pods that the scheduler cannot place, and those that take room on each node.
     Pods {
         /// Pods with `PodScheduled=False`, reason `Unschedulable`, and no nominated node.
         unschedulable: Vec<PodView>,
-        /// Requests of the running pods by node.
-        requests: BTreeMap<NodeName, Requests>,
+        /// The shapes of the pods that can be moved, each once and in their order.
+        shapes: Vec<PodShape>,
+        /// What runs on each node.
+        nodes: BTreeMap<NodeName, NodePods>,
     },
 }
 
@@ -378,7 +382,7 @@ pub struct PodView {
 }
 
 /// An amount of cpu and memory, asked for or to be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Requests {
     /// Thousandths of a core.
     pub cpu_millis: u64,
@@ -459,6 +463,8 @@ pub struct NodeView {
     pub unschedulable: bool,
     /// Whether it is of the control plane: never ours to touch without the operator's word.
     pub control_plane: bool,
+    /// What keeps pods off it that do not bear it.
+    pub taints: Vec<Taint>,
     /// What it has to give.
     pub allocatable: Requests,
 }

@@ -506,6 +506,7 @@ fn node_view(node: &LabNode, now: Timestamp) -> NodeView {
         ready_since: if dead { node.renewed } else { BEGIN.wall },
         unschedulable: false,
         control_plane: node.control_plane,
+        taints: Vec::new(),
         allocatable: Requests {
             cpu_millis: 4_000,
             memory_bytes: 8 << 30,

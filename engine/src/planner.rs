@@ -20,6 +20,7 @@ use crate::time::{Now, format_duration, show_duration};
 /// is the same wish, whose effect nothing can have shown yet.
 const ASKS_ON: Duration = Duration::from_secs(60);
 
+mod fit;
 mod heal;
 mod settled;
 mod size;

@@ -10,11 +10,11 @@ use std::time::Duration;
 use rhizome_engine::action::{
     Action, ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind, mark,
 };
-use rhizome_engine::event::{
-    NodeView, Observation, PodView, Ready, Requests, ServerStatus, ServerView,
-};
+use rhizome_engine::event::{NodeView, Observation, Ready, Requests, ServerStatus, ServerView};
 use rhizome_engine::names::{NodeName, OperationId, PoolName, VmId};
 use rhizome_engine::time::Timestamp;
+
+pub(super) mod pods;
 
 /// From the request to ACTIVE.
 const BUILD: Duration = Duration::from_secs(40);
@@ -51,6 +51,8 @@ pub(super) struct Machine {
     broken: bool,
     /// Whether the cloud does not show it although it is there.
     hidden: bool,
+    /// What its pods ask for.
+    pods: Vec<Requests>,
 }
 
 #[derive(Debug, Clone)]
@@ -119,6 +121,8 @@ pub(super) struct Model {
     later: BTreeMap<(Timestamp, u64), Later>,
     number: u64,
     pub(super) unschedulable: u32,
+    /// Pods of drained nodes that found no room.
+    waiting: Vec<Requests>,
     pub(super) builds_fail: bool,
     pub(super) empty_list: bool,
     pub(super) partial_list: bool,
@@ -134,6 +138,7 @@ impl Model {
             later: BTreeMap::new(),
             number: 0,
             unschedulable: 0,
+            waiting: Vec::new(),
             builds_fail: false,
             empty_list: false,
             partial_list: false,
@@ -280,12 +285,6 @@ impl Model {
                 .collect()
         };
         let nodes = self.machines.iter().filter_map(Machine::node_view);
-        let pods = (0..self.unschedulable).map(|number| PodView {
-            name: format!("default/waiting-{number}"),
-            since: now,
-            requests: Requests::default(),
-            node_selector: BTreeMap::new(),
-        });
         vec![
             Observation::Servers {
                 at: now,
@@ -296,10 +295,7 @@ impl Model {
                 at: now,
                 nodes: nodes.collect(),
             },
-            Observation::Pods {
-                unschedulable: pods.collect(),
-                requests: BTreeMap::new(),
-            },
+            self.pods(now),
         ]
     }
 
@@ -358,7 +354,7 @@ impl Model {
                 self.node(&node.name, |node| node.cordoned = cordoned);
                 done
             }
-            ActionKind::Drain { .. } => (DRAIN, Ok(Done::Drained { evicted: 3 })),
+            ActionKind::Drain { node } => (DRAIN, Ok(self.drain(&node.name))),
             ActionKind::DeleteNode { node } => {
                 if let Some(machine) = self.machine_mut(&node.name) {
                     machine.node = None;
@@ -414,6 +410,7 @@ impl Model {
             agent: true,
             broken: false,
             hidden: false,
+            pods: Vec::new(),
         });
         self.dirty = true;
         id
@@ -460,6 +457,7 @@ impl Model {
                 });
             }
         });
+        self.schedule();
     }
 
     /// Kubelets renew their leases; the cluster gives up on those that do not.
@@ -587,11 +585,8 @@ impl Machine {
             ready_since: node.since,
             unschedulable: node.cordoned,
             control_plane: false,
-            allocatable: Requests {
-                cpu_millis: 4_000,
-                memory_bytes: 8 << 30,
-                pods: 110,
-            },
+            taints: Vec::new(),
+            allocatable: pods::ALLOCATABLE,
         })
     }
 }

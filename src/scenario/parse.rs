@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rhizome_engine::event::{SourceName, Target, Wish};
+use rhizome_engine::event::{Requests, SourceName, Target, Wish};
 use rhizome_engine::names::{NodeName, OperationIdError, PoolName};
 use rhizome_engine::settings::PoolSettings;
 use rhizome_engine::time::parse_duration;
 
+use super::model::pods;
 use super::series;
 
 #[cfg(test)]
@@ -22,6 +23,8 @@ pub struct Scenario {
     pub pools: BTreeMap<PoolName, PoolSettings>,
     /// The nodes there are at the beginning, by pool.
     pub nodes: BTreeMap<PoolName, Vec<NodeName>>,
+    /// The pods on them at the beginning: what each asks for.
+    pub pods: BTreeMap<NodeName, Vec<Requests>>,
     /// How often each agent reports.
     pub every: Duration,
     /// The series.
@@ -174,6 +177,13 @@ fn read_head(line: &str, scenario: &mut Scenario) -> Result<Section, String> {
                 .or_default()
                 .extend(names);
         }
+        "pods" => {
+            let (node, asked) = rest
+                .split_once(':')
+                .ok_or("write `pods NODE: 3x500m/1Gi ...`")?;
+            let on = scenario.pods.entry(NodeName::new(node.trim()));
+            on.or_default().extend(pods::read(asked)?);
+        }
         "run_on" => scenario.run_on = duration(rest)?,
         "series" => {
             if let Some(every) = rest.strip_prefix("every ") {
@@ -185,7 +195,7 @@ fn read_head(line: &str, scenario: &mut Scenario) -> Result<Section, String> {
         "expect" => return Ok(Section::Expect),
         _ => {
             return Err(format!(
-                "`{word}` is none of policy, pool, nodes, run_on, series, events, expect"
+                "`{word}` is none of policy, pool, nodes, pods, run_on, series, events, expect"
             ));
         }
     }

@@ -202,6 +202,9 @@ impl<'a> Rehearsal<'a> {
                 state.owned.insert(vm, id);
             }
         }
+        for (node, pods) in &scenario.pods {
+            model.run(node, pods);
+        }
         let journal = vec![Record::Snapshot {
             state: Box::new(state),
         }];

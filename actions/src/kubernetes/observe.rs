@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use rhizome_engine::action::{Failure, mark};
-use rhizome_engine::event::{NodeView, Observation, Ready, Requests};
+use rhizome_engine::event::{NodePods, NodeView, Observation, PodShape, Ready, Taint};
 use rhizome_engine::names::{NodeName, VmId};
 use rhizome_engine::time::Timestamp;
 
-use super::Kubernetes;
-use super::pods;
+use super::pods::{self, Plan};
+use super::{Kubernetes, KubernetesOptions};
 
 /// Where all nodes are.
 pub(super) const NODES: &str = "/api/v1/nodes";
@@ -36,8 +36,13 @@ impl Kubernetes {
     pub(super) async fn look(&self) -> Result<Vec<Observation>, Failure> {
         let mut seen = self.look_at_nodes().await?;
         let pods: Vec<Pod> = self.cluster.list("list_pods", PODS).await?;
-        seen.push(of_pods(pods.iter(), self.clock.now().wall));
+        seen.push(self.of_pods(pods.iter()));
         Ok(seen)
+    }
+
+    /// What these pods, which are all there are, come to.
+    pub(super) fn of_pods<'a>(&self, all: impl Iterator<Item = &'a Pod>) -> Observation {
+        of_pods(all, self.clock.now().wall, &self.options)
     }
 
     /// Nodes and their leases.
@@ -90,6 +95,17 @@ pub(super) fn of_node(node: &Node) -> Option<NodeView> {
             .and_then(|condition| pods::time(condition.last_transition_time.as_ref()))
             .unwrap_or(created),
         unschedulable: spec.and_then(|spec| spec.unschedulable).unwrap_or(false),
+        taints: spec
+            .and_then(|spec| spec.taints.as_ref())
+            .into_iter()
+            .flatten()
+            .filter(|taint| taint.effect != "PreferNoSchedule")
+            .map(|taint| Taint {
+                key: taint.key.clone(),
+                value: taint.value.clone().unwrap_or_default(),
+                effect: taint.effect.clone(),
+            })
+            .collect(),
         allocatable: pods::of_list(status.and_then(|status| status.allocatable.as_ref())),
     })
 }
@@ -103,22 +119,48 @@ pub(super) fn of_lease(lease: &Lease) -> Option<Observation> {
     })
 }
 
-/// All pods at once: those that wait for room, and what the others take of it.
-pub(super) fn of_pods<'a>(all: impl Iterator<Item = &'a Pod>, now: Timestamp) -> Observation {
+/// All pods at once: those that wait for room, and what the others take of it. The same pods give
+/// the same answer in whatever order they come.
+fn of_pods<'a>(
+    all: impl Iterator<Item = &'a Pod>,
+    now: Timestamp,
+    options: &KubernetesOptions,
+) -> Observation {
     let mut unschedulable = Vec::new();
-    let mut requests: BTreeMap<NodeName, Requests> = BTreeMap::new();
+    let mut nodes: BTreeMap<NodeName, NodePods> = BTreeMap::new();
+    let mut counts: BTreeMap<PodShape, BTreeMap<NodeName, u32>> = BTreeMap::new();
     for pod in all {
         if let Some(view) = pods::waits_for_room(pod, now) {
             unschedulable.push(view);
-        } else if let Some(node) = pods::takes_room_on(pod) {
-            let total = requests.entry(node).or_default();
-            *total = pods::sum(*total, pods::requests(pod));
+            continue;
+        }
+        let Some(node) = pods::takes_room_on(pod) else {
+            continue;
+        };
+        let on = nodes.entry(node.clone()).or_default();
+        let asked = pods::requests(pod);
+        on.requests = pods::sum(on.requests, asked);
+        match pods::plan(pod, options) {
+            Plan::Evict => {
+                let alike = counts.entry(pods::shape(pod, asked)).or_default();
+                *alike.entry(node).or_default() += 1;
+            }
+            Plan::Blocks(_) => on.held += 1,
+            Plan::Leave | Plan::Wait => {}
         }
     }
     unschedulable.sort_by(|one, other| one.name.cmp(&other.name));
+    let mut shapes = Vec::with_capacity(counts.len());
+    for ((shape, alike), place) in counts.into_iter().zip(0..) {
+        shapes.push(shape);
+        for (node, count) in alike {
+            nodes.entry(node).or_default().movable.push((place, count));
+        }
+    }
     Observation::Pods {
         unschedulable,
-        requests,
+        shapes,
+        nodes,
     }
 }
 
@@ -147,7 +189,7 @@ fn vm_of(provider_id: &str) -> Option<VmId> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -174,7 +216,9 @@ mod tests {
             "metadata": {"name": "w-1", "uid": "u", "creationTimestamp": "2026-11-22T07:42:54Z",
                 "labels": {"rhizome-pool": "workers"},
                 "annotations": {"karpenter.sh/do-not-disrupt": "true", "other": "x"}},
-            "spec": {"providerID": "openstack:///8c6a", "unschedulable": true},
+            "spec": {"providerID": "openstack:///8c6a", "unschedulable": true, "taints": [
+                {"key": "gpu", "effect": "NoSchedule"},
+                {"key": "old", "effect": "PreferNoSchedule"}]},
             "status": {"allocatable": {"cpu": "2", "memory": "4Gi", "pods": "110"},
                 "conditions": [{"type": "MemoryPressure", "status": "False"},
                     {"type": "Ready", "status": "Unknown", "lastTransitionTime": "2026-11-22T08:00:00Z"}]},
@@ -189,11 +233,75 @@ mod tests {
         assert_eq!(view.allocatable.pods, 110);
         assert_eq!(view.allocatable.memory_bytes, 4 << 30);
 
+        assert_eq!(view.taints.len(), 1, "{:?}", view.taints);
+        assert_eq!(view.taints[0].key, "gpu");
+
         let bare: Node = serde_json::from_value(json!({"metadata": {"name": "w", "uid": "u",
             "labels": {"node-role.kubernetes.io/control-plane": ""}}}))
         .unwrap();
         let view = of_node(&bare).unwrap();
         assert_eq!(view.ready, Ready::Unknown);
         assert!(view.control_plane);
+    }
+    #[test]
+    fn pods_are_told_by_their_shapes_in_whatever_order_they_come() {
+        let pod = |name: &str, node: &str, cpu: &str, annotations: Value| -> Pod {
+            serde_json::from_value(json!({
+                "metadata": {"name": name, "namespace": "n", "annotations": annotations,
+                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet",
+                        "name": "r", "uid": "u", "controller": true}]},
+                "spec": {"nodeName": node, "nodeSelector": {"disk": "ssd"}, "tolerations": [
+                    {"key": "node.kubernetes.io/not-ready", "operator": "Exists",
+                        "effect": "NoExecute", "tolerationSeconds": 300},
+                    {"key": "gpu", "operator": "Exists"},
+                    {"key": "zone", "value": "a", "effect": "NoSchedule"}],
+                    "containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]},
+                "status": {"phase": "Running"},
+            }))
+            .unwrap()
+        };
+        let keep = json!({"karpenter.sh/do-not-disrupt": "true"});
+        let mut pods = vec![
+            pod("a", "w-1", "500m", json!({})),
+            pod("b", "w-1", "500m", json!({})),
+            pod("c", "w-2", "500m", json!({})),
+            pod("d", "w-1", "2", json!({})),
+            pod("e", "w-1", "1", keep),
+        ];
+        let options = KubernetesOptions {
+            access: super::super::Access::InCluster,
+            approval: super::super::Approval::Rhizome,
+            evict_unmanaged: false,
+            evict_local_storage: false,
+        };
+        let first = of_pods(pods.iter(), Timestamp(0), &options);
+        pods.reverse();
+        assert_eq!(of_pods(pods.iter(), Timestamp(0), &options), first);
+        let Observation::Pods { shapes, nodes, .. } = first else {
+            panic!("{first:?}")
+        };
+        let asked: Vec<_> = shapes.iter().map(|one| one.requests.cpu_millis).collect();
+        assert_eq!(asked, [500, 2_000]);
+        assert_eq!(shapes[0].node_selector["disk"], "ssd");
+        let bears: Vec<_> = shapes[0]
+            .tolerations
+            .iter()
+            .map(|one| {
+                (
+                    one.key.as_deref(),
+                    one.value.as_deref(),
+                    one.effect.as_deref(),
+                )
+            })
+            .collect();
+        let zone = (Some("zone"), Some("a"), Some("NoSchedule"));
+        assert_eq!(bears, [(Some("gpu"), None, None), zone]);
+        let on = &nodes[&NodeName::new("w-1")];
+        assert_eq!(on.movable, [(0, 2), (1, 1)]);
+        assert_eq!(
+            (on.held, on.requests.pods, on.requests.cpu_millis),
+            (1, 4, 4_000)
+        );
+        assert_eq!(nodes[&NodeName::new("w-2")].movable, [(0, 1)]);
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{self, Container, Pod};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
-use rhizome_engine::event::{PodView, Requests};
+use rhizome_engine::event::{PodShape, PodView, Requests, Toleration};
 use rhizome_engine::names::NodeName;
 use rhizome_engine::time::{Timestamp, parse_duration};
 
@@ -22,6 +22,12 @@ const SAFE_VOLUMES: &str = "cluster-autoscaler.kubernetes.io/safe-to-evict-local
 const DO_NOT_DISRUPT: &str = "karpenter.sh/do-not-disrupt";
 /// How old a pod must be before it counts as a need for nodes (cluster-autoscaler).
 const SCALE_UP_DELAY: &str = "cluster-autoscaler.kubernetes.io/pod-scale-up-delay";
+
+/// Taints of nodes that are not Ready, which the server lets every pod bear for five minutes.
+const UNREADY_TAINTS: [&str; 2] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+];
 
 /// What a drain does with a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +175,48 @@ pub(super) fn waits_for_room(pod: &Pod, now: Timestamp) -> Option<PodView> {
 pub(super) fn takes_room_on(pod: &Pod) -> Option<NodeName> {
     let node = pod.spec.as_ref()?.node_name.as_ref()?;
     (!has_ended(pod)).then(|| NodeName::new(node))
+}
+
+/// What the scheduler would look at to place the pod, which asks for `requests`, elsewhere.
+pub(super) fn shape(pod: &Pod, requests: Requests) -> PodShape {
+    let spec = pod.spec.as_ref();
+    let mut tolerations: Vec<Toleration> = spec
+        .and_then(|spec| spec.tolerations.as_ref())
+        .into_iter()
+        .flatten()
+        .filter_map(toleration)
+        .collect();
+    tolerations.sort();
+    PodShape {
+        requests,
+        node_selector: spec
+            .and_then(|spec| spec.node_selector.clone())
+            .unwrap_or_default(),
+        tolerations,
+    }
+}
+
+/// A toleration that can decide where a pod may go.
+///
+/// Those that the server gives every pod, for nodes that are not Ready, cannot: no pod is placed
+/// on such a node here.
+fn toleration(told: &v1::Toleration) -> Option<Toleration> {
+    let unready = |key: &str| UNREADY_TAINTS.contains(&key);
+    let key = told.key.clone().filter(|key| !key.is_empty());
+    if key.as_deref().is_some_and(unready) {
+        return None;
+    }
+    let value = match told.operator.as_deref() {
+        Some("Exists") => None,
+        None | Some("" | "Equal") => Some(told.value.clone().unwrap_or_default()),
+        // An operator of a later version: it bears nothing that we could tell.
+        Some(_) => return None,
+    };
+    Some(Toleration {
+        key,
+        value,
+        effect: told.effect.clone().filter(|effect| !effect.is_empty()),
+    })
 }
 
 /// A point in time of the API.

@@ -19,7 +19,7 @@ use rhizome_engine::time::{BoxFuture, Monotonic};
 use tokio::sync::mpsc;
 
 use super::Kubernetes;
-use super::observe::{of_lease, of_node, of_pods};
+use super::observe::{of_lease, of_node};
 use crate::Seen;
 
 /// How often nodes and leases are listed, and the source is reported on.
@@ -78,8 +78,7 @@ impl Kubernetes {
                 }
                 () = &mut pods => {
                     if std::mem::take(&mut known.pods_changed) {
-                        let now = self.clock.now().wall;
-                        seen.push(Seen::Observation(of_pods(known.pods.values(), now)));
+                        seen.push(Seen::Observation(self.of_pods(known.pods.values())));
                     }
                     pods = self.clock.sleep(PODS_EVERY);
                 }

@@ -89,9 +89,13 @@ async fn the_watches_tell_a_whole_life() {
         .until(&field, |seen| match seen {
             Seen::Observation(Observation::Pods {
                 unschedulable,
-                requests,
+                shapes,
+                nodes,
             }) => (unschedulable.len() == 1
-                && requests.values().any(|sum| sum.cpu_millis >= 1_500))
+                && shapes
+                    .iter()
+                    .any(|shape| shape.requests.cpu_millis == 1_500)
+                && nodes.values().any(|pods| pods.requests.cpu_millis >= 1_500))
             .then_some(()),
             _ => None,
         })

@@ -663,8 +663,8 @@ async fn a_silent_watch_hides_nothing_because_the_probe_looks_for_itself() {
         .await;
         until(&mut seen, flows(true)).await;
         until(&mut seen, |seen| {
-            matches!(seen, Seen::Observation(Observation::Pods { unschedulable, requests })
-                if unschedulable.len() == 1 && requests.len() == 1)
+            matches!(seen, Seen::Observation(Observation::Pods { unschedulable, nodes, .. })
+                if unschedulable.len() == 1 && nodes.len() == 1)
         })
         .await;
         *phase.lock().unwrap() = "ill";

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::PoolSlot;
 use crate::action::mark;
-use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView};
+use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView, Taint};
 use crate::names::{NodeName, OperationId, VmId};
 use crate::time::{Monotonic, Now, Timestamp};
 
@@ -77,6 +77,10 @@ pub struct Node {
     pub protected: bool,
     /// What it has to give.
     pub allocatable: Requests,
+    /// Its labels, by which pods select it, in the order of their keys.
+    pub labels: Box<[(Box<str>, Box<str>)]>,
+    /// What keeps pods off it that do not bear it.
+    pub taints: Box<[Taint]>,
     /// When it was created.
     pub created: Timestamp,
 }
@@ -173,7 +177,30 @@ impl Node {
             protected: view.labels.contains_key(mark::DO_NOT_TOUCH)
                 || PROTECTING_ANNOTATIONS.iter().any(refuses),
             allocatable: view.allocatable,
+            labels: view
+                .labels
+                .iter()
+                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
+                .collect(),
+            taints: view.taints.as_slice().into(),
             created: view.created,
         }
+    }
+
+    /// Keeps the texts of the node as it was before, where they are the same.
+    pub(super) fn keep(&mut self, before: Self) {
+        if self.labels == before.labels {
+            self.labels = before.labels;
+        }
+        if self.taints == before.taints {
+            self.taints = before.taints;
+        }
+    }
+
+    /// The value of a label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let place = self.labels.binary_search_by(|(own, _)| (**own).cmp(key));
+        let (_, value) = self.labels.get(place.ok()?)?;
+        Some(value)
     }
 }

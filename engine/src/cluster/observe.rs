@@ -69,10 +69,12 @@ impl Cluster {
             }
             Observation::Pods {
                 unschedulable,
-                requests,
+                shapes,
+                nodes,
             } => {
                 self.unschedulable = unschedulable;
-                self.requests = requests;
+                self.shapes = shapes;
+                self.pods = nodes;
                 self.pods_seen = true;
             }
         }
@@ -261,6 +263,10 @@ impl Cluster {
             let shown = member.server.as_ref().map(|server| &server.id);
             if let Some(id) = shown.filter(|id| node.vm.as_ref() == Some(*id)) {
                 node.vm = Some(id.clone());
+            }
+            // The texts that are kept already, for the same reason.
+            if let Some(before) = member.node.take() {
+                node.keep(before);
             }
             member.node = Some(node);
         }

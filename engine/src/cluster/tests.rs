@@ -265,6 +265,7 @@ fn node(name: &str, ready: Ready) -> NodeView {
         ready_since: Timestamp(0),
         unschedulable: false,
         control_plane: false,
+        taints: Vec::new(),
         allocatable: Requests::default(),
     }
 }

@@ -1,9 +1,9 @@
 //! How large a pool is to be: growing, shrinking, and working towards the size that is desired.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::Resize;
+use super::{Resize, fit};
 use crate::cluster::PoolSlot;
 use crate::decision::{Ask, Direction, Evidence, Origin, Proposal, Reason};
 use crate::engine::Engine;
@@ -345,21 +345,21 @@ impl Engine {
         ))
     }
 
-    /// Who would be missed least first: cordoned, then with the fewest requests, then the
-    /// youngest; the name decides the rest. Who could not be removed lately comes last.
+    /// Who would be missed least first: those whose pods fit elsewhere, and of them cordoned, then
+    /// with the fewest pods, then the youngest; the name decides the rest. Who has pods that may not
+    /// be moved comes after all of them, and who could not be removed lately last.
     fn candidates(&self, now: Now, pool: PoolSlot) -> Vec<NodeSlot> {
         let mut slots = self.world.cluster.in_pool(pool).to_vec();
         let key = |slot: &NodeSlot| {
             let member = self.world.cluster.member(*slot)?;
             let cordoned = member.node.as_ref().is_some_and(|node| node.cordoned);
-            let requests = self
-                .world
-                .cluster
-                .requests(&member.name)
-                .unwrap_or_default();
+            let cluster = &self.world.cluster;
+            let requests = cluster.requests(&member.name).unwrap_or_default();
+            let held = cluster.pods_on(&member.name).is_some_and(|on| on.held > 0);
             let created = member.server.as_ref().map(|server| server.created);
             Some((
                 self.state.stayed_for(now, &member.name).is_some(),
+                held,
                 !cordoned,
                 requests.pods,
                 requests.cpu_millis,
@@ -368,7 +368,29 @@ impl Engine {
             ))
         };
         slots.sort_by_cached_key(key);
+        let fitting = self.fitting(&slots);
+        slots.sort_by_cached_key(|slot| {
+            // What came first stays first among equals.
+            key(slot).map(|(stayed, held, ..)| (stayed, held, !fitting.contains(slot)))
+        });
         slots
+    }
+
+    /// Those whose pods would fit on the other nodes of the cluster; all, while the pods have not
+    /// been seen. Only the first are looked at.
+    fn fitting(&self, slots: &[NodeSlot]) -> BTreeSet<NodeSlot> {
+        let cluster = &self.world.cluster;
+        let operations = self.state.operations.values();
+        let busy = operations.filter_map(crate::remediation::Operation::node);
+        let Some(rooms) = fit::rooms(cluster, &busy.collect()) else {
+            return slots.iter().copied().collect();
+        };
+        let first = slots.iter().take(fit::CANDIDATES_MAX);
+        let fits = |slot: &&NodeSlot| {
+            let member = cluster.member(**slot);
+            member.is_some_and(|member| fit::fits_elsewhere(cluster, &member.name, &rooms))
+        };
+        first.filter(fits).copied().collect()
     }
 
     /// Moves the pool towards the size that is desired, where no rule asks for anything else.

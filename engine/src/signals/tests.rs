@@ -56,7 +56,8 @@ fn a_node_on_its_way_is_room_until_it_serves() {
             let unschedulable = (0..count).map(|_| pod(1000)).collect();
             lab.step(Input::Observation(Observation::Pods {
                 unschedulable,
-                requests: BTreeMap::new(),
+                shapes: Vec::new(),
+                nodes: BTreeMap::new(),
             }));
         };
         // One node, of four cores, is on its way for two pods.

@@ -328,6 +328,7 @@ impl World {
             ready_since: self.now().wall,
             unschedulable: false,
             control_plane: false,
+            taints: Vec::new(),
             allocatable: Requests::default(),
         };
         self.drained.remove(&name);
