@@ -29,6 +29,16 @@ pub mod mark {
     pub const DO_NOT_TOUCH: &str = "rhizome-do-not-touch";
 }
 
+/// The taint of a node that is out of service, as Kubernetes has it.
+pub mod taint {
+    /// Its key.
+    pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
+    /// Its value: the machine is off.
+    pub const VALUE: &str = "nodeshutdown";
+    /// Its effect.
+    pub const EFFECT: &str = "NoExecute";
+}
+
 /// The idempotency key of one action: the same key, the same effect, however often tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ActionKey {
@@ -144,6 +154,17 @@ pub enum ActionKind {
         /// The labels.
         labels: BTreeMap<String, String>,
     },
+    /// Say that the node, whose VM is confirmed off, is out of service: its pods are ended without
+    /// its kubelet, and their volumes detach. Said already is success.
+    OutOfService {
+        /// The node and its generation.
+        node: NodeRef,
+    },
+    /// The undo of [`ActionKind::OutOfService`], before the VM may run again.
+    InService {
+        /// The node and its generation.
+        node: NodeRef,
+    },
     /// Delete the Node object, whose VM is confirmed gone or off. Gone already is success.
     DeleteNode {
         /// The node and its generation.
@@ -188,6 +209,8 @@ impl ActionKind {
             Self::Uncordon { .. } => "uncordon",
             Self::Drain { .. } => "drain",
             Self::LabelNode { .. } => "label_node",
+            Self::OutOfService { .. } => "out_of_service",
+            Self::InService { .. } => "in_service",
             Self::DeleteNode { .. } => "delete_node",
         }
     }
@@ -207,6 +230,7 @@ impl ActionKind {
                 | Self::RebuildServer { .. }
                 | Self::DeleteServer { .. }
                 | Self::Drain { .. }
+                | Self::OutOfService { .. }
                 | Self::DeleteNode { .. }
         )
     }

@@ -96,6 +96,9 @@ pub struct Operation {
     pub sent: bool,
     /// Whether it may have cordoned its old node. A cordon of someone else stays.
     pub cordoned: bool,
+    /// Whether it may have said that the old node is out of service. What someone else said stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_service: bool,
     /// Whether the old VM may have been deleted: from then on there is no way back.
     pub committed: bool,
     /// Who wants it stopped and why.
@@ -379,6 +382,7 @@ impl Operation {
             search: None,
             sent: false,
             cordoned: false,
+            out_of_service: false,
             committed: false,
             cancelled: None,
             failure: None,
@@ -424,6 +428,7 @@ impl Operation {
         match self.step {
             Step::CreateServer => self.creates = self.creates.saturating_add(1),
             Step::Cordon => self.cordoned = true,
+            Step::OutOfService => self.out_of_service = true,
             _ => {}
         }
     }

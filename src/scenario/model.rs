@@ -62,6 +62,7 @@ struct Node {
     since: Timestamp,
     renewed: Timestamp,
     cordoned: bool,
+    out_of_service: bool,
     created: Timestamp,
 }
 
@@ -355,6 +356,11 @@ impl Model {
                 done
             }
             ActionKind::Drain { node } => (DRAIN, Ok(self.drain(&node.name))),
+            ActionKind::OutOfService { node } | ActionKind::InService { node } => {
+                let out = matches!(action.kind, ActionKind::OutOfService { .. });
+                self.node(&node.name, |node| node.out_of_service = out);
+                done
+            }
             ActionKind::DeleteNode { node } => {
                 if let Some(machine) = self.machine_mut(&node.name) {
                     machine.node = None;
@@ -453,6 +459,7 @@ impl Model {
                     since: now,
                     renewed: now,
                     cordoned: false,
+                    out_of_service: false,
                     created: now,
                 });
             }
@@ -585,7 +592,7 @@ impl Machine {
             ready_since: node.since,
             unschedulable: node.cordoned,
             control_plane: false,
-            taints: Vec::new(),
+            taints: pods::taints(node.out_of_service),
             allocatable: pods::ALLOCATABLE,
         })
     }

@@ -14,6 +14,8 @@ use rhizome_engine::time::Timestamp;
 use crate::cloud::Port;
 use crate::json::{text, text_or_empty};
 use crate::kube::Kind;
+use crate::kube::lifecycle::is_out_of_service;
+use crate::kube::notes::server_of;
 use crate::kube::pods::is_ready;
 use crate::ledger::{Entry, Fact, Fate, Ledger};
 use crate::world::World;
@@ -68,6 +70,7 @@ pub fn always(world: &World, bounds: &Bounds) -> Vec<Violation> {
     found.extend(deletes_after_a_read(ledger));
     found.extend(velocity(ledger, bounds));
     found.extend(node_deleted_after_its_server(ledger));
+    found.extend(out_of_service_after_its_server(ledger));
     found
 }
 
@@ -80,6 +83,7 @@ pub fn at_the_end(world: &World, bounds: &Bounds) -> Vec<Violation> {
     found.extend(no_orphan_tokens(world));
     found.extend(no_orphan_ports(world));
     found.extend(no_orphan_cordons(world));
+    found.extend(no_running_server_out_of_service(world));
     found
 }
 
@@ -253,6 +257,44 @@ pub fn node_deleted_after_its_server(ledger: &Ledger) -> Vec<Violation> {
                 what: format!("node `{node}` was deleted while its server may run"),
             }),
             _ => None,
+        })
+        .collect()
+}
+
+/// I16: a Node is said to be out of service only when its server is gone or off: its volumes
+/// are given to others by it.
+pub fn out_of_service_after_its_server(ledger: &Ledger) -> Vec<Violation> {
+    ledger
+        .facts
+        .iter()
+        .filter_map(|(at, fact)| match fact {
+            Fact::OutOfService {
+                node,
+                fate: Fate::Running,
+            } => Some(Violation {
+                at: *at,
+                invariant: "out_of_service_after_its_server",
+                what: format!(
+                    "node `{node}` was said to be out of service while its server may run"
+                ),
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+/// I16: no server is left running whose Node is out of service.
+pub fn no_running_server_out_of_service(world: &World) -> Vec<Violation> {
+    let nodes = world.cluster.list(Kind::Node);
+    let out = nodes.filter(|node| is_out_of_service(node));
+    out.filter(|node| server_of(world, node).1 == Fate::Running)
+        .map(|node| Violation {
+            at: world.now(),
+            invariant: "no_running_server_out_of_service",
+            what: format!(
+                "node `{}` is out of service and its server runs",
+                text_or_empty(node, "/metadata/name")
+            ),
         })
         .collect()
 }

@@ -144,6 +144,13 @@ pub enum Fact {
         /// What that server was then.
         fate: Fate,
     },
+    /// A node was said to be out of service.
+    OutOfService {
+        /// The node.
+        node: String,
+        /// What its server was then.
+        fate: Fate,
+    },
     /// A node was cordoned (true) or uncordoned.
     Cordoned {
         /// The node.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `client.rs` | one request and its answer, with a time-out and no retry of its own |
 //! | `errors.rs` | what an answer means, by what must be done about it |
-//! | `nodes.rs` | cordon, label, delete: each on the node of one uid |
+//! | `nodes.rs` | cordon, label, out of service, delete: each on the node of one uid |
 //! | `token.rs` | the bootstrap token of one operation |
 //! | `approve.rs` | lets in the one machine that the token was made for |
 //! | `request.rs` | whom a request for a certificate is for |
@@ -131,6 +131,8 @@ impl Kubernetes {
             ActionKind::Uncordon { node } => self.cordon(hand, node, false).await,
             ActionKind::LabelNode { node, labels } => self.label(hand, node, labels).await,
             ActionKind::Drain { node } => self.drain(hand, node).await,
+            ActionKind::OutOfService { node } => self.out_of_service(hand, node, true).await,
+            ActionKind::InService { node } => self.out_of_service(hand, node, false).await,
             ActionKind::DeleteNode { node } => self.delete_node(hand, node).await,
             other => Err(Failure::new(
                 FailureKind::Refused,

@@ -1,4 +1,4 @@
-//! Cordon, label, delete: each on the node of one name and one uid.
+//! Cordon, label, out of service, delete: each on the node of one name and one uid.
 //!
 //! A second VM under the name of a Node takes its object over, so a name alone never says
 //! which machine is meant. The uid is checked when the node is read, and again by the server
@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use http::{Method, StatusCode};
-use k8s_openapi::api::core::v1::Node;
-use rhizome_engine::action::{ActionResult, Done, Failure, FailureKind, NodeRef, mark};
+use k8s_openapi::api::core::v1::{Node, Taint};
+use rhizome_engine::action::{ActionResult, Done, Failure, FailureKind, NodeRef, mark, taint};
 use serde_json::{Value, json};
 
 use super::Kubernetes;
@@ -59,6 +59,32 @@ impl Kubernetes {
                 .iter()
                 .any(|(key, value)| has.get(key) != Some(value));
             missing.then(|| json!({"metadata": {"labels": labels}}))
+        })
+        .await
+    }
+
+    /// Says that the node is out of service, or takes that back; other taints stay as they are.
+    pub(super) async fn out_of_service(
+        &self,
+        hand: &InHand<'_>,
+        node: &NodeRef,
+        out: bool,
+    ) -> ActionResult {
+        let call = if out { "out_of_service" } else { "in_service" };
+        self.patch(hand, node, call, |now| {
+            let taints = now.spec.as_ref().and_then(|spec| spec.taints.as_ref());
+            let all = taints.into_iter().flatten();
+            let (ours, others): (Vec<_>, Vec<_>) = all.partition(|one| is_out_of_service(one));
+            if ours.is_empty() != out {
+                return None;
+            }
+            // A merge patch replaces the list; the version sees to it that nothing is lost by that.
+            let mut wanted: Vec<Value> = others.into_iter().map(|one| json!(one)).collect();
+            if out {
+                wanted.push(json!({"key": taint::OUT_OF_SERVICE, "value": taint::VALUE,
+                    "effect": taint::EFFECT}));
+            }
+            Some(json!({"spec": {"taints": wanted}}))
         })
         .await
     }
@@ -174,6 +200,10 @@ fn merge(patch: &mut Value, guard: Value) {
     if let (Some(Value::Object(metadata)), Value::Object(guard)) = (metadata, guard) {
         metadata.extend(guard);
     }
+}
+
+fn is_out_of_service(one: &Taint) -> bool {
+    one.key == taint::OUT_OF_SERVICE && one.effect == taint::EFFECT
 }
 
 fn path(node: &NodeRef) -> String {

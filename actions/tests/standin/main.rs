@@ -23,4 +23,5 @@ mod field;
 mod joins;
 mod lost;
 mod ports;
+mod volumes;
 mod watching;

@@ -114,6 +114,8 @@ fn all() -> Vec<Action> {
             labels,
         }),
         drain(),
+        action(ActionKind::OutOfService { node: target() }),
+        action(ActionKind::InService { node: target() }),
         action(ActionKind::DeleteNode { node: target() }),
     ]
 }
@@ -303,7 +305,9 @@ async fn what_is_so_already_is_not_asked_for() {
     for action in all().into_iter().filter(|action| {
         matches!(
             action.kind,
-            ActionKind::Uncordon { .. } | ActionKind::LabelNode { .. }
+            ActionKind::Uncordon { .. }
+                | ActionKind::LabelNode { .. }
+                | ActionKind::InService { .. }
         )
     }) {
         let done = bench.kubernetes.execute(&action, TestGate::open()).await;
@@ -381,8 +385,11 @@ async fn a_shut_gate_sends_nothing() {
     let server = with_pods(vec![pod("p")], |_| evicted()).await;
     let bench = bench(&server.url).await;
     for action in all() {
-        // There is nothing to uncordon.
-        if matches!(action.kind, ActionKind::Uncordon { .. }) {
+        // There is nothing to uncordon, and nothing out of service.
+        if matches!(
+            action.kind,
+            ActionKind::Uncordon { .. } | ActionKind::InService { .. }
+        ) {
             continue;
         }
         let failure = bench

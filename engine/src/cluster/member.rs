@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::PoolSlot;
-use crate::action::mark;
+use crate::action::{mark, taint};
 use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView, Taint};
 use crate::names::{NodeName, OperationId, VmId};
 use crate::time::{Monotonic, Now, Timestamp};
@@ -195,6 +195,13 @@ impl Node {
         if self.taints == before.taints {
             self.taints = before.taints;
         }
+    }
+
+    /// Whether somebody has said that it is out of service.
+    pub fn is_out_of_service(&self) -> bool {
+        self.taints
+            .iter()
+            .any(|taint| taint.key == taint::OUT_OF_SERVICE)
     }
 
     /// The value of a label.

@@ -224,7 +224,7 @@ impl Turn<'_> {
         } else {
             &[Step::UndoToken]
         };
-        let steps: &[Step] = match self.row.undo {
+        let last: &[Step] = match self.row.undo {
             _ if !operation.sent => &[],
             Undo::Nothing => &[],
             Undo::Cordon => &[Step::Uncordon],
@@ -233,8 +233,10 @@ impl Turn<'_> {
             }
             Undo::Made | Undo::MadeUnlessServing => made,
         };
+        // First of all, for what comes after may let the old VM run again.
+        let first = operation.out_of_service.then_some(Step::InService);
         operation.phase = Phase::Undoing {
-            rest: steps.to_vec(),
+            rest: first.into_iter().chain(last.iter().copied()).collect(),
             ending,
         };
         self.pass(operation)

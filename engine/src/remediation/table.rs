@@ -76,6 +76,10 @@ pub(super) enum Applies {
     Created,
     /// If the operation may have cordoned the node.
     Cordoned,
+    /// In a pool of Kubernetes nodes, if the old VM must be off first.
+    FencedNode,
+    /// If the operation may have said that the node is out of service.
+    OutOfService,
 }
 
 /// What a step does: start an action, or watch for something.
@@ -199,6 +203,7 @@ pub(super) fn course(kind: OperationKind) -> &'static [Step] {
         OperationKind::Heal(Rung::Replace) => &[
             StopServer,
             WaitOff,
+            OutOfService,
             CreateToken,
             CreateServer,
             WaitActive,
@@ -256,6 +261,8 @@ impl Applies {
                 operation.creates_vm() && (operation.creates > 0 || operation.doubt.is_some())
             }
             Self::Cordoned => operation.cordoned,
+            Self::FencedNode => kubernetes && operation.fenced_first,
+            Self::OutOfService => operation.out_of_service,
         }
     }
 }

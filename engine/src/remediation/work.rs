@@ -231,6 +231,37 @@ pub(super) fn uncordon(view: &View<'_>) -> Job {
     }
 }
 
+pub(super) fn out_of_service(view: &View<'_>) -> Job {
+    // INVARIANT (I16): only of a VM that is confirmed off are the volumes let go.
+    match (is_off(view), view.server_of(view.old())) {
+        (Test::Yes, _) => {}
+        (Test::Failed(why), _) => return Job::No(why),
+        (Test::NotYet, Sight::There(server)) if server.status != ServerStatus::Shutoff => {
+            return Job::No("the old VM is off no longer".to_owned());
+        }
+        (Test::NotYet, _) => return Job::NotYet("the VM to be confirmed off"),
+    }
+    match view.node_of(view.old()) {
+        // Someone else's word: it serves as well, and is not ours to take back.
+        Sight::There(node) if node.is_out_of_service() && !view.operation.out_of_service => {
+            Job::Skip
+        }
+        _ => match view.on_old_node(|node| ActionKind::OutOfService { node }) {
+            // The one that was decided on is gone.
+            Job::No(_) => Job::Skip,
+            job => job,
+        },
+    }
+}
+
+pub(super) fn in_service(view: &View<'_>) -> Job {
+    match view.on_old_node(|node| ActionKind::InService { node }) {
+        // Another node under the name was never said to be out of service.
+        Job::No(_) => Job::Skip,
+        job => job,
+    }
+}
+
 pub(super) fn drain(view: &View<'_>) -> Job {
     view.on_old_node(|node| ActionKind::Drain { node })
 }

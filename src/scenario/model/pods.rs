@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use rhizome_engine::action::Done;
-use rhizome_engine::event::{NodePods, Observation, PodShape, PodView, Ready, Requests};
+use rhizome_engine::action::{Done, taint};
+use rhizome_engine::event::{NodePods, Observation, PodShape, PodView, Ready, Requests, Taint};
 use rhizome_engine::names::NodeName;
 use rhizome_engine::time::Timestamp;
 
@@ -108,6 +108,16 @@ fn bytes(text: &str) -> Option<u64> {
         None => (text.strip_suffix("Mi")?, 1 << 20),
     };
     number.parse::<u64>().ok()?.checked_mul(unit)
+}
+
+/// The taints of a node.
+pub(super) fn taints(out_of_service: bool) -> Vec<Taint> {
+    let taint = Taint {
+        key: taint::OUT_OF_SERVICE.to_owned(),
+        value: taint::VALUE.to_owned(),
+        effect: taint::EFFECT.to_owned(),
+    };
+    out_of_service.then_some(taint).into_iter().collect()
 }
 
 /// Whether a machine with these pods has room for one more.

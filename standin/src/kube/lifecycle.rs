@@ -5,6 +5,7 @@
 //!                ──▶ taint NoExecute (one node every 10 s; none while 55 % are silent)
 //!                ──300 s──▶ its pods are marked; nobody ends them
 //!   back again: Ready by its kubelet, taints off
+//!   taint out-of-service ──▶ its pods are marked at once, and ended while it is not Ready
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +42,7 @@ pub(crate) const CONDITIONS: [&str; 4] = ["MemoryPressure", "DiskPressure", "PID
 
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
+const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// What the controllers remember of nodes.
@@ -54,6 +56,8 @@ pub(crate) struct Monitor {
     no_execute: BTreeMap<String, Timestamp>,
     /// Nodes that pods name and that are not there, and since when.
     pub(super) missing: BTreeMap<String, Timestamp>,
+    /// Attachments that no pod uses, and since when.
+    pub(super) unused: BTreeMap<Key, Timestamp>,
     /// Nodes whose readiness the ledger knows.
     ready: BTreeSet<String>,
 }
@@ -258,17 +262,27 @@ impl World {
             .map(|(name, at)| (name.clone(), *at))
             .collect();
         for (node, since) in since {
-            self.mark_untolerating(&node, now.since(since));
+            self.mark_untolerating(&node, UNREACHABLE, now.since(since));
+        }
+        // Whoever is not said to bear this is marked at once, whatever the node's condition.
+        let out: Vec<String> = self
+            .cluster
+            .list(Kind::Node)
+            .filter(|node| is_out_of_service(node))
+            .map(|node| text_or_empty(node, "/metadata/name").to_owned())
+            .collect();
+        for node in out {
+            self.mark_untolerating(&node, OUT_OF_SERVICE, Duration::ZERO);
         }
     }
 
-    fn mark_untolerating(&mut self, node: &str, tainted_for: Duration) {
+    fn mark_untolerating(&mut self, node: &str, taint: &str, tainted_for: Duration) {
         let now = self.now;
         for key in self.pods_on(node) {
             let Some(pod) = self.cluster.store.get(Kind::Pod, &key.0, &key.1) else {
                 continue;
             };
-            if is_deleting(pod) || tolerates_for(pod).is_none_or(|time| tainted_for < time) {
+            if is_deleting(pod) || tolerates_for(pod, taint).is_none_or(|time| tainted_for < time) {
                 continue;
             }
             self.cluster.store.update(Kind::Pod, &key, |pod| {
@@ -346,10 +360,10 @@ impl World {
     }
 }
 
-/// How long a pod bears NoExecute of a silent node; none for ever.
-fn tolerates_for(pod: &Value) -> Option<Duration> {
+/// How long a pod bears NoExecute by this taint; none for ever.
+fn tolerates_for(pod: &Value, taint: &str) -> Option<Duration> {
     let toleration = items(pod, "/spec/tolerations").find(|toleration| {
-        matches!(text(toleration, "/key"), None | Some("" | UNREACHABLE))
+        text(toleration, "/key").is_none_or(|key| key.is_empty() || key == taint)
             && text(toleration, "/effect").is_none_or(|effect| effect == "NoExecute")
     });
     match toleration {
@@ -357,6 +371,11 @@ fn tolerates_for(pod: &Value) -> Option<Duration> {
         Some(toleration) => integer(toleration, "/tolerationSeconds")
             .map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0))),
     }
+}
+
+/// Whether the node is said to be out of service.
+pub(crate) fn is_out_of_service(node: &Value) -> bool {
+    has_taint(node, OUT_OF_SERVICE, "NoExecute")
 }
 
 fn has_taint(node: &Value, key: &str, effect: &str) -> bool {

@@ -1,8 +1,8 @@
 //! The Kubernetes API server as Rhizome and a kubelet use it, and the controllers behind it.
 //!
 //! `objects.rs` answers get, list, create, update, patch and delete for every kind alike;
-//! `watch.rs` streams; `evict.rs` asks the budgets; `lifecycle.rs`, `scheduler.rs` and
-//! `workload.rs` are what the controller manager and the scheduler would do. Texts and times
+//! `watch.rs` streams; `evict.rs` asks the budgets; `lifecycle.rs`, `scheduler.rs`,
+//! `volumes.rs` and `workload.rs` are what the controller manager and the scheduler would do. Texts and times
 //! are those seen on v1.36.3.
 
 mod auth;
@@ -10,7 +10,8 @@ mod budget;
 pub(crate) mod certificates;
 mod evict;
 mod kinds;
-mod lifecycle;
+pub(crate) mod lifecycle;
+pub(crate) mod notes;
 mod objects;
 mod patch;
 pub(crate) mod pods;
@@ -19,6 +20,7 @@ mod scheduler;
 mod select;
 pub(crate) mod status;
 pub(crate) mod store;
+mod volumes;
 pub(crate) mod watch;
 mod workload;
 
@@ -117,6 +119,7 @@ impl World {
             self.step_nodes();
             self.step_workloads();
             self.collect_pods();
+            self.detach_volumes();
             self.refresh_budgets();
         }
         if !self.cluster.scheduler_away {

@@ -10,10 +10,9 @@ use super::kinds::Kind;
 use super::select::Selector;
 use super::store::is_deleting;
 use super::watch::WatchRequest;
-use super::{Target, evict, patch, pods, rules, status};
+use super::{Target, evict, notes, patch, pods, rules, status};
 use crate::http::{Answer, Request};
 use crate::json::{set, text, text_or_empty};
-use crate::ledger::{Fact, Fate};
 use crate::world::{World, seconds};
 
 /// Answers a request on a kind.
@@ -386,7 +385,7 @@ fn change(
     if dry_run {
         return Answer::json(200, new);
     }
-    note_cordon(world, kind, &key.1, &old, &new);
+    notes::changed(world, kind, &key.1, &old, &new);
     let changed = old != new;
     let shown = new.clone();
     world
@@ -401,16 +400,6 @@ fn change(
         .unwrap_or(shown);
     let answer = Answer::json(200, current);
     if changed { answer.done() } else { answer }
-}
-
-fn note_cordon(world: &mut World, kind: Kind, name: &str, old: &Value, new: &Value) {
-    let cordoned = |node: &Value| node.pointer("/spec/unschedulable") == Some(&Value::Bool(true));
-    if kind == Kind::Node && cordoned(old) != cordoned(new) {
-        world.note(Fact::Cordoned {
-            node: name.to_owned(),
-            cordoned: cordoned(new),
-        });
-    }
 }
 
 fn delete(world: &mut World, request: &Request, target: &Target, dry_run: bool) -> Answer {
@@ -466,7 +455,7 @@ fn delete(world: &mut World, request: &Request, target: &Target, dry_run: bool) 
         return Answer::json(200, shown.clone()).done();
     }
     if kind == Kind::Node {
-        note_node_deleted(world, &object, name);
+        notes::node_deleted(world, &object, name);
     }
     world.cluster.store.remove(kind, &key.0, name);
     Answer::json(200, success).done()
@@ -480,27 +469,6 @@ fn unmet_precondition(kind: Kind, name: &str, object: &Value, options: &Value) -
             let found = text_or_empty(object, &format!("/metadata/{field}"));
             (wanted != found).then(|| status::precondition(kind, name, shown, wanted, found))
         })
-}
-
-/// A Node's Lease goes with it (it is its owner), and the ledger learns what its server was.
-fn note_node_deleted(world: &mut World, node: &Value, name: &str) {
-    world
-        .cluster
-        .store
-        .remove(Kind::Lease, "kube-node-lease", name);
-    let server = text(node, "/spec/providerID")
-        .and_then(|id| id.rsplit('/').next())
-        .map(str::to_owned);
-    let fate = match server.as_ref().and_then(|id| world.cloud.servers.get(id)) {
-        None => Fate::Gone,
-        Some(server) if server.powered() => Fate::Running,
-        Some(_) => Fate::Off,
-    };
-    world.note(Fact::NodeDeleted {
-        node: name.to_owned(),
-        server,
-        fate,
-    });
 }
 
 /// Decodes base64 into a text.

@@ -6,6 +6,7 @@ use rhizome_engine::time::Timestamp;
 use serde_json::{Value, json};
 
 use super::kinds::Kind;
+use super::lifecycle::is_out_of_service;
 use super::store::{Key, is_deleting, key_of};
 use crate::json::{array, integer, items, set, text, text_or_empty};
 use crate::world::{World, parse_time, seconds};
@@ -208,11 +209,7 @@ impl World {
         let out_of_service: Vec<String> = self
             .cluster
             .list(Kind::Node)
-            .filter(|node| !is_ready(node))
-            .filter(|node| {
-                items(node, "/spec/taints")
-                    .any(|taint| text(taint, "/key") == Some("node.kubernetes.io/out-of-service"))
-            })
+            .filter(|node| !is_ready(node) && is_out_of_service(node))
             .map(|node| text_or_empty(node, "/metadata/name").to_owned())
             .collect();
         let quarantined = &self.cluster.monitor.missing;

@@ -157,3 +157,32 @@ async fn a_node_deleted_before_its_server_and_a_token_left_behind() {
     bench.bootstrap_token("bbbbbb", 600).await;
     assert!(broken(&bench).contains(&"no_orphan_tokens"));
 }
+
+#[tokio::test]
+async fn a_node_out_of_service_whose_server_runs() {
+    let taint = json!({"spec": {"taints": [{"key": "node.kubernetes.io/out-of-service",
+        "value": "nodeshutdown", "effect": "NoExecute"}]}});
+    for off in [false, true] {
+        let bench = Bench::start().await;
+        let id = owned(&bench, "w1", 1).await;
+        if off {
+            let stop = json!({"os-stop": null});
+            let path = format!("/servers/{id}/action");
+            bench.nova(Method::POST, &path, Some(stop)).await;
+            bench.advance(60);
+        }
+        bench
+            .patch("/api/v1/nodes/w1", "merge-patch", taint.clone())
+            .await;
+        let wanted: &[&str] = match off {
+            true => &[],
+            false => &[
+                "no_running_server_out_of_service",
+                "out_of_service_after_its_server",
+            ],
+        };
+        let broken = broken(&bench).into_iter();
+        let of_it: Vec<_> = broken.filter(|name| name.contains("out_of_service")).collect();
+        assert_eq!(of_it, wanted, "off: {off}");
+    }
+}

@@ -15,6 +15,7 @@ mod cloud;
 mod cluster;
 mod faults;
 mod guests;
+mod volumes;
 mod watches;
 
 use std::sync::Arc;

@@ -361,6 +361,22 @@ table! {
         undo: Undo::Nothing,
         brakes: Brakes::None,
     }
+    /// Lets the volumes of the old VM, which is confirmed off, detach. Where that cannot be said
+    /// the heal goes on: they detach by themselves, minutes later.
+    OutOfService = "out_of_service" {
+        applies: Applies::FencedNode,
+        work: Work::Act(work::out_of_service),
+        deadline: Deadline::Calls,
+        late: Course::Pass,
+        on: Reactions {
+            refused: Course::Pass,
+            not_found: Course::Pass,
+            not_owned: Course::Pass,
+            ..ORDINARY
+        },
+        undo: Undo::Nothing,
+        brakes: Brakes::Sight,
+    }
     /// Makes the VM anew from its image.
     RebuildServer = "rebuild_server" {
         applies: Applies::Always,
@@ -399,6 +415,17 @@ table! {
     UndoNode = "undo_node" {
         applies: Applies::Kubernetes,
         work: Work::Act(work::undo_node),
+        deadline: Deadline::None,
+        late: Course::Insist,
+        on: INSISTENT,
+        undo: Undo::Nothing,
+        brakes: Brakes::None,
+    }
+    /// Undo: the node is no longer out of service. Before its VM may run again: what runs on a node
+    /// that is said to be out of service loses its volumes under its feet.
+    InService = "in_service" {
+        applies: Applies::OutOfService,
+        work: Work::Act(work::in_service),
         deadline: Deadline::None,
         late: Course::Insist,
         on: INSISTENT,

@@ -23,7 +23,7 @@ const CALLS: &[(Case, &str)] = &[
     (Case::RebuildPlain, "stop_server rebuild_server"),
     (
         Case::ReplaceFenced,
-        "stop_server create_token create_server approve_join label_node delete_token delete_server delete_node",
+        "stop_server out_of_service create_token create_server approve_join label_node delete_token delete_server delete_node",
     ),
     (
         Case::ReplaceFencedPlain,

@@ -379,5 +379,7 @@ impl Run {
         }
         let cordoned = node.is_some_and(|node| node.unschedulable);
         assert!(!cordoned, "a cordon is left: {what}");
+        let tainted = node.is_some_and(|node| !node.taints.is_empty());
+        assert!(!tainted, "it is still out of service: {what}");
     }
 }

@@ -78,10 +78,15 @@ const ROWS: &[(Step, &str)] = &[
         Step::RebuildServer,
         "again again back back back back park create_token again again",
     ),
+    (
+        Step::OutOfService,
+        "again again next back next next park back again again",
+    ),
     (Step::UndoToken, "on on on on next next park on on on"),
     (Step::UndoServer, "on on on on on on park on on on"),
     (Step::UndoNode, "on on on on next next park on on on"),
     (Step::Uncordon, "on on on on next next park on on on"),
+    (Step::InService, "on on on on next next park on on on"),
 ];
 
 /// A case in whose course, or whose undo, the step stands.
@@ -96,6 +101,7 @@ fn case_of(step: Step) -> Case {
         Step::RebootSoft | Step::RebootHard | Step::WaitBack | Step::WaitBackHard => Case::Reboot,
         Step::ConfirmGone | Step::ClearNode => Case::SweepNode,
         Step::StopServer | Step::WaitOff | Step::RebuildServer => Case::Rebuild,
+        Step::OutOfService | Step::InService => Case::ReplaceFenced,
         _ => Case::Add,
     }
 }
@@ -110,7 +116,7 @@ fn reaction(step: Step, kind: FailureKind, tries: u32) -> String {
     before.search = Some(Step::Search);
     let undoing = matches!(
         step,
-        Step::UndoToken | Step::UndoServer | Step::UndoNode | Step::Uncordon
+        Step::UndoToken | Step::UndoServer | Step::UndoNode | Step::Uncordon | Step::InService
     );
     if undoing {
         before.phase = Phase::Undoing {
@@ -235,7 +241,13 @@ fn every_step_that_takes_something_away_has_its_brakes() {
     let sight: Vec<&str> = held_by(Brakes::Sight);
     assert_eq!(
         sight,
-        ["drop_twin", "delete_node", "clear_node", "rebuild_server"]
+        [
+            "drop_twin",
+            "delete_node",
+            "clear_node",
+            "out_of_service",
+            "rebuild_server"
+        ]
     );
 }
 

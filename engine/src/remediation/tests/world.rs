@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::{Machine, Seen, Sight};
-use crate::action::{Action, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark};
-use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView};
+use crate::action::{
+    Action, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark, taint,
+};
+use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView, Taint};
 use crate::names::{NodeName, OperationId, VmId};
 use crate::time::{Monotonic, Now, Timestamp};
 
@@ -431,6 +433,8 @@ impl World {
             | ActionKind::Uncordon { node }
             | ActionKind::Drain { node }
             | ActionKind::LabelNode { node, .. }
+            | ActionKind::OutOfService { node }
+            | ActionKind::InService { node }
             | ActionKind::DeleteNode { node } => {
                 self.lost_nodes.insert(node.name.clone());
                 self.nodes.remove(&node.name);
@@ -484,21 +488,38 @@ impl World {
                 let labels = labels.clone();
                 self.on_node(&node.name, &node.uid, |view| view.labels.extend(labels))
             }
+            ActionKind::OutOfService { node } => {
+                let result = self.on_node(&node.name, &node.uid, |view| {
+                    view.taints = vec![out_of_service()];
+                });
+                if result.is_ok() {
+                    self.assert_off(&node.name, "said to be out of service");
+                }
+                result
+            }
+            ActionKind::InService { node } => {
+                self.on_node(&node.name, &node.uid, |view| view.taints.clear())
+            }
             ActionKind::DeleteNode { node } => {
                 let result = self.on_node(&node.name, &node.uid, |_| {});
                 if result.is_ok() {
-                    let vm = self.nodes[&node.name].vm.clone();
-                    let running = vm.and_then(|vm| self.servers.get(&vm));
-                    assert!(
-                        running.is_none_or(|server| server.view.status == ServerStatus::Shutoff),
-                        "a Node was deleted whose VM is neither gone nor off"
-                    );
+                    self.assert_off(&node.name, "deleted");
                     self.nodes.remove(&node.name);
                     self.leases.remove(&node.name);
                 }
                 result
             }
         }
+    }
+
+    /// What may only be done to a node whose VM is gone or off.
+    fn assert_off(&self, node: &NodeName, done: &str) {
+        let vm = self.nodes[node].vm.as_ref();
+        let running = vm.and_then(|vm| self.servers.get(vm));
+        assert!(
+            running.is_none_or(|server| server.view.status == ServerStatus::Shutoff),
+            "a Node was {done} whose VM is neither gone nor off"
+        );
     }
 
     /// The VM, if it is the operation's to touch. Anything else fails the test.
@@ -528,6 +549,12 @@ impl World {
     fn reboot(&mut self, vm: &VmRef, hard: bool) -> ActionResult {
         let troubles = self.troubles;
         let at = self.clock.plus(BUILD);
+        let of_it = |node: &&NodeView| node.vm.as_ref() == Some(&vm.id);
+        let node = self.nodes.values().find(of_it);
+        assert!(
+            node.is_none_or(|node| node.taints.is_empty()),
+            "a VM may run again whose node is out of service"
+        );
         let server = self.owned(vm)?;
         if !troubles.reboot_useless && (hard || !troubles.needs_hard) {
             server.becomes = Some((at, Becomes::Alive));
@@ -652,6 +679,14 @@ impl World {
 
     pub(super) fn settled(&self) -> bool {
         self.late.is_empty() && self.servers.values().all(|server| server.becomes.is_none())
+    }
+}
+
+fn out_of_service() -> Taint {
+    Taint {
+        key: taint::OUT_OF_SERVICE.to_owned(),
+        value: taint::VALUE.to_owned(),
+        effect: taint::EFFECT.to_owned(),
     }
 }
 
