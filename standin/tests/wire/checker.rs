@@ -182,7 +182,9 @@ async fn a_node_out_of_service_whose_server_runs() {
             ],
         };
         let broken = broken(&bench).into_iter();
-        let of_it: Vec<_> = broken.filter(|name| name.contains("out_of_service")).collect();
+        let of_it: Vec<_> = broken
+            .filter(|name| name.contains("out_of_service"))
+            .collect();
         assert_eq!(of_it, wanted, "off: {off}");
     }
 }
