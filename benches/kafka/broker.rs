@@ -29,7 +29,7 @@ pub(crate) struct Broker {
 }
 
 impl Broker {
-    /// Starts both and writes one record to each partition, so that all connections stand.
+    /// Starts both and writes a record to each partition, so that all connections stand.
     pub(crate) fn start(ledger: &mut Ledger, at: Timestamp) -> Self {
         let cluster = MockCluster::new(1).expect("the mock cluster starts");
         let partitions = i32::try_from(PARTITIONS).expect("few partitions");
@@ -47,15 +47,20 @@ impl Broker {
             ends: vec![0; PARTITIONS],
             text: String::new(),
         };
+        broker.write_live(at);
+        ledger.claim(Owner::Stage);
+        broker
+    }
+
+    /// Writes records of a node that no pool has, to each partition.
+    pub(crate) fn write_live(&mut self, at: Timestamp) {
         let nobody = Fleet {
             names: vec!["nobody".to_owned(); PARTITIONS * INTERVAL],
         };
-        for place in 0..nobody.size() {
-            broker.write(&nobody, place, at, 0.5);
+        for place in (0..nobody.size()).step_by(INTERVAL) {
+            self.write(&nobody, place, at, 0.5);
         }
-        broker.flush();
-        ledger.claim(Owner::Stage);
-        broker
+        self.flush();
     }
 
     /// The settings of both readers.

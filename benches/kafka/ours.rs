@@ -35,6 +35,9 @@ use crate::timing::{Hand, Timed, Timing};
 /// Deals with everything that is not a record.
 const SPARE_MS: Duration = Duration::from_millis(1);
 
+/// Between two records by which the source flows.
+const LIVE: Duration = Duration::from_millis(50);
+
 /// How long anything may take before the run is given up.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -207,9 +210,11 @@ impl Ours {
             .expect("the engine runs");
     }
 
-    /// Waits until Kafka flows and what is there was taken in.
-    pub(crate) fn until_flowing(&self, runtime: &Runtime) {
+    /// Waits until Kafka flows, with something written before each look.
+    pub(crate) fn until_flowing(&self, runtime: &Runtime, mut write: impl FnMut()) {
         until("Kafka flows", || {
+            write();
+            std::thread::sleep(LIVE);
             let status = runtime.block_on(self.handle.status()).expect("it answers");
             status
                 .sources

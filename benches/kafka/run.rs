@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rhizome_engine::event::Observation;
 use rhizome_engine::event::{Form, Input, Ready, SourceName};
-use rhizome_engine::time::Clock;
+use rhizome_engine::time::{Clock, Timestamp};
 use tokio::runtime::Runtime;
 
 use crate::broker::Broker;
@@ -98,7 +98,7 @@ impl Bench {
         let mut ledger = Ledger::default();
         ledger.claim(Owner::Stage);
         let clock = Arc::new(StepClock::new());
-        let broker = Broker::start(&mut ledger, clock.now().wall);
+        let mut broker = Broker::start(&mut ledger, clock.now().wall);
         let from = broker.ends().iter().map(|(one, _)| (*one, 0)).collect();
         let reference = Reference::start(broker.options("reference"), from);
         until("the reference has read", || {
@@ -123,8 +123,12 @@ impl Bench {
         });
         // What is asked of the broker in vain is asked again by the program's clock.
         clock.run();
-        ours.until_flowing(&runtime);
+        // All that was there at the start is a refill: a source flows once live records come.
+        ours.until_flowing(&runtime, || broker.write_live(clock.now().wall));
         until("it has read", || ours.read() == broker.written());
+        until("the reference has read", || {
+            reference.records() == broker.written()
+        });
         clock.halt();
         ledger.claim(Owner::Ours);
         for listing in fleet.listings(clock.now().wall) {
@@ -146,25 +150,38 @@ impl Bench {
         }
     }
 
-    /// Fills the windows past Kafka, without a rule looked at.
+    /// Fills the windows past Kafka: but for one record a second, by which the source flows, no
+    /// rule is looked at.
     fn warm_up(&mut self) {
         for _ in 0..WARM_SWEEPS * INTERVAL {
             let began = Instant::now();
             let at = self.clock.now().wall;
             self.clock.step(Duration::from_secs(1));
-            let mut batch = self.ours.inlet.batch(SourceName::Kafka, at);
-            batch.refill = true;
-            for place in self.due() {
-                let (cpu, memory) = Fleet::values(place, at);
-                let name = self.fleet.names.get(place);
-                batch.push_record(name.expect("a node"), at, None);
-                batch.push_sample("cpu", "", Form::Value, cpu);
-                batch.push_sample("memory", "", Form::Value, memory);
-            }
-            self.beside += batch.len() as u64;
-            self.ours.hand_over(Input::Batch(batch));
+            let mut due = self.due();
+            self.hand_over_batch(false, due.by_ref().take(1), at);
+            self.hand_over_batch(true, due, at);
             self.end_second(began);
         }
+    }
+
+    /// Hands the records of these nodes over past Kafka.
+    fn hand_over_batch(
+        &mut self,
+        refill: bool,
+        places: impl Iterator<Item = usize>,
+        at: Timestamp,
+    ) {
+        let mut batch = self.ours.inlet.batch(SourceName::Kafka, at);
+        batch.refill = refill;
+        for place in places {
+            let (cpu, memory) = Fleet::values(place, at);
+            let name = self.fleet.names.get(place);
+            batch.push_record(name.expect("a node"), at, None);
+            batch.push_sample("cpu", "", Form::Value, cpu);
+            batch.push_sample("memory", "", Form::Value, memory);
+        }
+        self.beside += batch.len() as u64;
+        self.ours.hand_over(Input::Batch(batch));
     }
 
     /// One comparison over the same records, read by both second by second.

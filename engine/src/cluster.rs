@@ -5,6 +5,7 @@
 //! Nothing is decided here. The walk goes on in `window.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
@@ -13,11 +14,15 @@ use crate::names::{NodeName, PoolName, VmId};
 use crate::settings::Settings;
 use crate::window::{NodeSlot, Windows};
 
+use domains::Domains;
+
+mod domains;
 mod inventory;
 mod member;
 mod observe;
 mod widows;
 
+pub(crate) use domains::Kind;
 pub use inventory::Inventory;
 pub use member::{Lease, Member, Node, Server};
 
@@ -38,6 +43,7 @@ pub struct Cluster {
     pool_members: Vec<Vec<NodeSlot>>,
     /// By pool slot: how often a member has come or gone.
     pool_changes: Vec<u64>,
+    domains: Domains,
     /// Under which name each VM is.
     vms: BTreeMap<VmId, NodeSlot>,
     /// VMs beyond the one that their name shows.
@@ -115,6 +121,7 @@ impl Cluster {
             pool_members: vec![Vec::new(); pools.len()],
             pool_changes: vec![0; pools.len()],
             pools,
+            domains: Domains::default(),
             slots: hashbrown::HashMap::with_hasher(FixedState::default()),
             members: Vec::new(),
             vms: BTreeMap::new(),
@@ -212,6 +219,11 @@ impl Cluster {
         self.pool_members
             .get(usize::from(pool.0))
             .map_or(&[], Vec::as_slice)
+    }
+
+    /// How many VMs of our pools stand on this zone or hypervisor.
+    pub(crate) fn standing_on(&self, kind: Kind, name: &Arc<str>) -> usize {
+        self.domains.size(kind, name)
     }
 
     /// A number that is another one after a member of the pool has come or gone.

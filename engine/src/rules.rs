@@ -47,6 +47,7 @@ pub(crate) struct Rules {
     /// By rule: the node or pool slots for which the condition holds, and since when. Few in a
     /// healthy fleet, and only looked up.
     since: Vec<Holds>,
+    /// INVARIANT: what stands for a node is of a rule whose condition holds for it, by `since`.
     nodes: BTreeMap<NodeKey, Standing>,
     pools: BTreeMap<(PoolSlot, usize), Standing>,
     asked: Vec<Asked>,
@@ -246,10 +247,9 @@ impl Rules {
             };
             let held = self.held(place, slot.0 as usize, holds, sight.now.mono, rule.hold);
             match held {
-                Held::No => {
-                    if !self.nodes.is_empty() {
-                        self.nodes.remove(&(slot, place));
-                    }
+                Held::No => {}
+                Held::Ends => {
+                    self.nodes.remove(&(slot, place));
                 }
                 // Set once, not with each record of the hold.
                 Held::Begins(due) => self.arm(due, slot),
@@ -314,10 +314,8 @@ impl Rules {
         };
         let place = key(place);
         if !holds {
-            if !since.is_empty() {
-                since.remove(&place);
-            }
-            return Held::No;
+            let held = !since.is_empty() && since.remove(&place).is_some();
+            return if held { Held::Ends } else { Held::No };
         }
         let begins = !since.contains_key(&place);
         let since = *since.entry(place).or_insert(now);
@@ -357,6 +355,8 @@ fn identity(policies: &PolicySet, place: usize) -> Option<Identity> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Held {
     No,
+    /// It does no more.
+    Ends,
     /// From now on; the hold is over then.
     Begins(u64),
     NotYet,

@@ -1,5 +1,6 @@
 //! What is known of one name: its VM, its node, or both. Plain data, and what follows from it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::PoolSlot;
@@ -49,9 +50,9 @@ pub struct Server {
     /// Whether nothing is under way on it (`task_state` is null).
     pub idle: bool,
     /// Failure domains.
-    pub zone: Option<Box<str>>,
+    pub zone: Option<Arc<str>>,
     /// Failure domains.
-    pub host: Option<Box<str>>,
+    pub host: Option<Arc<str>>,
     /// What Nova says of its failure.
     pub fault: Option<Box<str>>,
 }
@@ -142,7 +143,7 @@ impl Member {
 impl From<&ServerView> for Server {
     /// What matters of it. Whose it is is for the cluster to say.
     fn from(view: &ServerView) -> Self {
-        let boxed = |text: &Option<String>| text.as_deref().map(Box::from);
+        let shared = |text: &Option<String>| text.as_deref().map(Arc::from);
         Self {
             id: view.id.clone(),
             status: view.status.clone(),
@@ -155,9 +156,9 @@ impl From<&ServerView> for Server {
             addressed: !view.addresses.is_empty(),
             protected: view.metadata.contains_key(mark::DO_NOT_TOUCH),
             idle: view.task_state.is_none(),
-            zone: boxed(&view.zone),
-            host: boxed(&view.host_id),
-            fault: boxed(&view.fault),
+            zone: shared(&view.zone),
+            host: shared(&view.host_id),
+            fault: view.fault.as_deref().map(Box::from),
         }
     }
 }

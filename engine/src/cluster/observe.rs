@@ -225,7 +225,7 @@ impl Cluster {
                     node.vm = Some(server.id.clone());
                 }
                 let id = server.id.clone();
-                let before = member.server.replace(server);
+                let before = self.show(slot, Some(server));
                 before.filter(|before| before.id != id)
             };
             if let Some(aside) = aside {
@@ -286,12 +286,25 @@ impl Cluster {
                 let twin = self.twins.iter().find(|(_, (other, _))| *other == slot);
                 let twin = twin.map(|(id, _)| id.clone());
                 let twin = twin.and_then(|id| self.twins.remove(&id));
-                if let Some(member) = self.at_mut(slot) {
-                    member.server = twin.map(|(_, server)| server);
-                }
+                self.show(slot, twin.map(|(_, server)| server));
             }
             self.leave_if_empty(slot, slots);
         }
+    }
+
+    /// Another VM in place of the one that the member shows, which it gives back.
+    fn show(&mut self, slot: NodeSlot, mut server: Option<Server>) -> Option<Server> {
+        let member = self.members.get_mut(slot.0 as usize)?.as_mut()?;
+        if member.pool.is_some() {
+            // Before the other one leaves: what both stand on stays.
+            if let Some(server) = server.as_mut() {
+                self.domains.enter(server);
+            }
+            if let Some(before) = &member.server {
+                self.domains.leave(before);
+            }
+        }
+        std::mem::replace(&mut member.server, server)
     }
 
     fn drop_node(&mut self, name: &NodeName, slots: &mut Slots<'_>) {
@@ -353,12 +366,19 @@ impl Cluster {
     }
 
     pub(super) fn place(&mut self, slot: NodeSlot, pool: Option<PoolSlot>) {
-        let Some(member) = self.at_mut(slot) else {
+        let Some(Some(member)) = self.members.get_mut(slot.0 as usize) else {
             return;
         };
         let before = std::mem::replace(&mut member.pool, pool);
         if before == pool {
             return;
+        }
+        if let Some(server) = member.server.as_mut() {
+            match (before, pool) {
+                (None, Some(_)) => self.domains.enter(server),
+                (Some(_), None) => self.domains.leave(server),
+                _ => {}
+            }
         }
         for changed in before.into_iter().chain(pool) {
             if let Some(changes) = self.pool_changes.get_mut(usize::from(changed.0)) {

@@ -4,11 +4,12 @@
 //! each of the others the moment from which it may be; what they really are is asked of the few.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::limits::share_of;
 use super::{Guard, Refused, refuse};
-use crate::cluster::{Cluster, Member, Node, PoolSlot, Server};
+use crate::cluster::{Cluster, Kind, Member, Node, PoolSlot, Server};
 use crate::decision::{Reason, Witness};
 use crate::event::{Ready, ServerStatus, SourceName};
 use crate::journal::{Brake, Domain};
@@ -223,13 +224,6 @@ fn suspect_after(windows: &Windows, slot: NodeSlot) -> Duration {
     SUSPECT.max(interval * SUSPECT_INTERVALS)
 }
 
-/// What kind of thing fails as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
-    Zone,
-    Hypervisor,
-}
-
 /// A zone or hypervisor of which too many are silent or ill.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct IllDomain {
@@ -245,21 +239,13 @@ impl std::fmt::Display for IllDomain {
     }
 }
 
-impl From<(Kind, &str)> for Domain {
-    fn from((kind, name): (Kind, &str)) -> Self {
+impl From<(Kind, &Arc<str>)> for Domain {
+    fn from((kind, name): (Kind, &Arc<str>)) -> Self {
         match kind {
-            Kind::Zone => Self::Zone(name.to_owned()),
-            Kind::Hypervisor => Self::Hypervisor(name.to_owned()),
+            Kind::Zone => Self::Zone(name.as_ref().to_owned()),
+            Kind::Hypervisor => Self::Hypervisor(name.as_ref().to_owned()),
         }
     }
-}
-
-/// What a VM stands on.
-fn domains(server: &Server) -> impl Iterator<Item = (Kind, &str)> {
-    let zone = server.zone.as_deref().map(|zone| (Kind::Zone, zone));
-    let host = server.host.as_deref();
-    zone.into_iter()
-        .chain(host.map(|host| (Kind::Hypervisor, host)))
 }
 
 /// Whether Nova says that the VM does not run.
@@ -304,56 +290,84 @@ impl Guard<'_> {
         let Some(own) = member.and_then(|member| member.server.as_ref()) else {
             return Ok(());
         };
-        let own: Vec<_> = domains(own).map(Domain::from).collect();
-        for domain in &own {
-            if let Some((_, why)) = self.state.brakes.get(&Brake::Domain(domain.clone())) {
-                return refuse(Reason::Storm, why.clone());
+        if !self.state.brakes.is_empty() {
+            for domain in own.domains() {
+                let brake = Brake::Domain(domain.into());
+                if let Some((_, why)) = self.state.brakes.get(&brake) {
+                    return refuse(Reason::Storm, why.clone());
+                }
             }
         }
-        let ill = self.ill_domains();
-        match ill.iter().find(|ill| own.contains(&ill.domain)) {
+        match own.domains().find_map(|domain| self.ill_domain(domain)) {
             Some(ill) => refuse(Reason::Storm, ill.to_string()),
             None => Ok(()),
         }
     }
 
-    /// Zones and hypervisors of which two or more, and half, are silent or ill.
-    pub(super) fn ill_domains(&self) -> Vec<IllDomain> {
-        let cluster = self.sight.cluster;
-        let server = |slot: NodeSlot| cluster.member(slot)?.server.as_ref();
-        let mut counts: BTreeMap<(Kind, &str), (usize, usize)> = BTreeMap::new();
-        for (pool, _) in cluster.pools() {
-            let Some(settings) = self.sight.pool_settings(pool) else {
-                continue;
-            };
-            for server in self.ill(pool, settings).into_iter().filter_map(server) {
-                for domain in domains(server) {
-                    counts.entry(domain).or_default().0 += 1;
-                }
-            }
-        }
-        counts.retain(|_, (down, _)| *down >= 2);
-        if counts.is_empty() {
-            return Vec::new();
-        }
-        let pools = cluster.pools().map(|(pool, _)| pool);
-        let all = pools.flat_map(|pool| cluster.in_pool(pool).iter().copied());
-        for server in all.filter_map(server) {
-            for domain in domains(server) {
-                if let Some((_, all)) = counts.get_mut(&domain) {
-                    *all += 1;
-                }
-            }
-        }
-        let ill = counts
-            .into_iter()
-            .filter(|(_, (down, all))| down * 2 >= *all);
-        ill.map(|(domain, (down, all))| IllDomain {
-            domain: domain.into(),
+    /// The zone or hypervisor, if two or more and half of it are silent or ill.
+    fn ill_domain(&self, (kind, name): (Kind, &Arc<str>)) -> Option<IllDomain> {
+        let all = self.sight.cluster.standing_on(kind, name);
+        let here = |slot: &NodeSlot| {
+            let server = self.server_at(*slot);
+            server.is_some_and(|server| server.domains().any(|own| own == (kind, name)))
+        };
+        let down = |(pool, settings)| {
+            let suspects = self.sight.suspects.of(pool).filter(here);
+            self.ill_of(suspects, settings).len()
+        };
+        let down = self.pools_with_settings().map(down).sum();
+        (down >= 2 && down * 2 >= all).then(|| IllDomain {
+            domain: (kind, name).into(),
             down,
             all,
         })
-        .collect()
+    }
+
+    fn pools_with_settings(&self) -> impl Iterator<Item = (PoolSlot, &PoolSettings)> {
+        let pools = self.sight.cluster.pools().map(|(pool, _)| pool);
+        pools.filter_map(|pool| Some((pool, self.sight.pool_settings(pool)?)))
+    }
+
+    fn server_at(&self, slot: NodeSlot) -> Option<&Server> {
+        self.sight.cluster.member(slot)?.server.as_ref()
+    }
+
+    /// Zones and hypervisors of which two or more, and half, are silent or ill.
+    pub(super) fn ill_domains(&self) -> Vec<IllDomain> {
+        let mut down: BTreeMap<(Kind, &Arc<str>), usize> = BTreeMap::new();
+        for (pool, settings) in self.pools_with_settings() {
+            let ill = self.ill(pool, settings).into_iter();
+            for server in ill.filter_map(|slot| self.server_at(slot)) {
+                for domain in server.domains() {
+                    *down.entry(domain).or_default() += 1;
+                }
+            }
+        }
+        let ill = down.into_iter().filter_map(|((kind, name), down)| {
+            let all = self.sight.cluster.standing_on(kind, name);
+            debug_assert_eq!(
+                all,
+                self.counted_on(kind, name),
+                "counted as they come and go"
+            );
+            (down >= 2 && down * 2 >= all).then(|| IllDomain {
+                domain: (kind, name).into(),
+                down,
+                all,
+            })
+        });
+        ill.collect()
+    }
+
+    /// How many stand on it, counted anew.
+    fn counted_on(&self, kind: Kind, name: &Arc<str>) -> usize {
+        let cluster = self.sight.cluster;
+        let pools = cluster.pools().map(|(pool, _)| pool);
+        let all = pools.flat_map(|pool| cluster.in_pool(pool));
+        let servers = all.filter_map(|slot| self.server_at(*slot));
+        servers
+            .filter(|server| server.domains().any(|own| own == (kind, name)))
+            .count()
     }
 
     /// Members that are silent or ill, in slot order.
@@ -381,10 +395,8 @@ impl Guard<'_> {
     }
 
     pub(crate) fn is_ill(&self, slot: NodeSlot, member: &Member, settings: &PoolSettings) -> bool {
-        if self.is_our_doing(member) {
-            return false;
-        }
-        self.is_silent(slot, member) || !self.seen_by_others(member, settings).is_empty()
+        (self.is_silent(slot, member) || !self.seen_by_others(member, settings).is_empty())
+            && !self.is_our_doing(member)
     }
 
     /// Whether an operation is why the member is not well: it is being made, taken away, or its
