@@ -34,7 +34,7 @@ fn budget(space: &str, name: &str, app: &str, least: u32) -> Value {
 }
 
 /// A namespace in which pods can be made.
-async fn space(ours: &Ours, name: &str) {
+pub async fn space(ours: &Ours, name: &str) {
     ours.place
         .apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
     until("the namespace's account", || {
@@ -44,7 +44,7 @@ async fn space(ours: &Ours, name: &str) {
     .await;
 }
 
-async fn running(ours: &Ours, space: &str, how_many: usize) {
+pub async fn running(ours: &Ours, space: &str, how_many: usize) {
     until("the pods to run", || {
         let all = ours
             .place
@@ -205,4 +205,159 @@ async fn a_pod_keeps_its_own_grace() {
     assert_eq!(failure.kind, FailureKind::TimedOut, "{failure}");
     let pod = ours.place.get(&["pod", "p", "-n", "drain-d"]);
     assert_eq!(pod["metadata"]["deletionGracePeriodSeconds"], 77);
+}
+
+/// Changes what a Deployment makes its pods of.
+fn template(mut deployment: Value, change: impl Fn(&mut Value)) -> Value {
+    change(&mut deployment["spec"]["template"]);
+    deployment
+}
+
+/// The pods of a namespace on a node: their uids, by the kind of their controller.
+fn pods_by_owner(ours: &Ours, space: &str) -> Vec<(String, String)> {
+    let all = ours.place.get(&["pods", "-n", space]);
+    let items = all["items"].as_array().unwrap().iter();
+    let mut pods: Vec<_> = items
+        .map(|pod| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let owner = &pod["metadata"]["ownerReferences"][0]["kind"];
+            (text(owner), text(&pod["metadata"]["uid"]))
+        })
+        .collect();
+    pods.sort();
+    pods
+}
+
+#[tokio::test]
+async fn a_daemon_sets_pod_and_one_that_has_ended_stay() {
+    let Some(ours) = Ours::start().await else {
+        return;
+    };
+    let mine = number();
+    let (_kubelet, node) = ours.add(mine, "drain-e").await;
+    space(&ours, "drain-e").await;
+    let labels = json!({"app": "agent"});
+    ours.place
+        .apply(&json!({"apiVersion": "apps/v1", "kind": "DaemonSet",
+            "metadata": {"name": "agent", "namespace": "drain-e"},
+            "spec": {"selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": {
+                    "nodeSelector": {"kubernetes.io/hostname": "drain-e"},
+                    "terminationGracePeriodSeconds": 1,
+                    // Local data of a pod that stays is not lost.
+                    "volumes": [{"name": "v", "emptyDir": {}}],
+                    "containers": [{"name": "c", "image": "none"}]}}}}));
+    ours.place.apply(&deployment("drain-e", "drain-e", 2));
+    running(&ours, "drain-e", 3).await;
+    // One that has ended needs nobody's word, and nobody would make it again.
+    let ended = pod("drain-e", "drain-e", "job", |pod| {
+        pod["metadata"]["annotations"] = json!({});
+    });
+    ours.place.apply(&ended);
+    running(&ours, "drain-e", 4).await;
+    let over = json!({"status": {"phase": "Succeeded"}}).to_string();
+    let patch = [
+        "patch",
+        "pod",
+        "job",
+        "-n",
+        "drain-e",
+        "--subresource=status",
+    ];
+    ours.place
+        .kubectl(&[patch.as_slice(), &["--type=merge", "-p", &over]].concat());
+    running(&ours, "drain-e", 3).await;
+    let daemon = |ours: &Ours| {
+        let pods = pods_by_owner(ours, "drain-e").into_iter();
+        pods.filter(|(owner, _)| owner == "DaemonSet")
+            .collect::<Vec<_>>()
+    };
+    let before = daemon(&ours);
+    assert_eq!(before.len(), 1, "{before:?}");
+
+    ours.done(mine, ActionKind::Cordon { node: node.clone() })
+        .await;
+    assert_eq!(
+        ours.done(mine, drain(&node)).await,
+        Done::Drained { evicted: 2 }
+    );
+    assert_eq!(daemon(&ours), before, "the same pod");
+    let job = ours.place.get(&["pod", "job", "-n", "drain-e"]);
+    assert!(job["metadata"]["deletionTimestamp"].is_null(), "{job}");
+}
+
+#[tokio::test]
+async fn data_in_an_empty_dir_stops_the_drain_until_its_user_gives_it_up() {
+    let Some(ours) = Ours::start().await else {
+        return;
+    };
+    let mine = number();
+    let (_kubelet, node) = ours.add(mine, "drain-f").await;
+    space(&ours, "drain-f").await;
+    let with_data = |given_up: &str| {
+        template(deployment("drain-f", "drain-f", 1), |template| {
+            template["spec"]["volumes"] = json!([{"name": "cache", "emptyDir": {}}]);
+            template["metadata"]["annotations"] =
+                json!({"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": given_up});
+        })
+    };
+    ours.place.apply(&with_data("another"));
+    running(&ours, "drain-f", 1).await;
+    let failure = ours.within(60, mine, drain(&node)).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Blocked, "{failure}");
+    assert!(
+        failure.message.contains("local volume `cache`"),
+        "{failure}"
+    );
+    let kept = pods_by_owner(&ours, "drain-f");
+    running(&ours, "drain-f", 1).await;
+    assert_eq!(pods_by_owner(&ours, "drain-f"), kept, "none was evicted");
+
+    // On the pod itself: another template would make another pod.
+    let pod = ours.place.get(&["pods", "-n", "drain-f"]);
+    let name = pod["items"][0]["metadata"]["name"].as_str().unwrap();
+    let given_up = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes=other,cache";
+    ours.place.kubectl(&[
+        "annotate",
+        "--overwrite",
+        "pod",
+        name,
+        "-n",
+        "drain-f",
+        given_up,
+    ]);
+    ours.done(mine, ActionKind::Cordon { node: node.clone() })
+        .await;
+    assert_eq!(
+        ours.done(mine, drain(&node)).await,
+        Done::Drained { evicted: 1 }
+    );
+}
+
+#[tokio::test]
+async fn one_pod_that_may_not_go_keeps_the_others_from_being_evicted() {
+    let Some(ours) = Ours::start().await else {
+        return;
+    };
+    let mine = number();
+    let (_kubelet, node) = ours.add(mine, "drain-g").await;
+    space(&ours, "drain-g").await;
+    ours.place.apply(&deployment("drain-g", "drain-g", 2));
+    ours.place.apply(&pod("drain-g", "drain-g", "kept", |pod| {
+        pod["metadata"]["annotations"] = json!({"karpenter.sh/do-not-disrupt": "true"});
+    }));
+    running(&ours, "drain-g", 3).await;
+    let before = pods_by_owner(&ours, "drain-g");
+    let failure = ours.within(60, mine, drain(&node)).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Blocked, "{failure}");
+    assert!(failure.message.contains("drain-g/kept"), "{failure}");
+    assert_eq!(pods_by_owner(&ours, "drain-g"), before);
+    let going = ours.place.get(&["pods", "-n", "drain-g"]);
+    let items = going["items"].as_array().unwrap();
+    assert!(
+        items
+            .iter()
+            .all(|pod| pod["metadata"]["deletionTimestamp"].is_null()),
+        "{going}"
+    );
 }

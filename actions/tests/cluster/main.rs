@@ -19,8 +19,10 @@
 mod acting;
 mod doctor;
 mod drains;
+mod faults;
 mod joins;
 mod nodes;
 mod place;
 #[path = "../../../tests/servers/scripts.rs"]
 mod scripts;
+mod volumes;

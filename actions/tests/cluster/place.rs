@@ -61,10 +61,20 @@ fn place() -> Option<&'static Place> {
 impl Place {
     fn access(&self, token: &str) -> Access {
         Access::Url {
-            url: format!("https://{}", self.env["endpoint"]),
+            url: self.url(),
             token: Some(token.to_owned().into()),
-            ca_file: Some(self.env["ca"].clone().into()),
+            ca_file: Some(self.ca_file().into()),
         }
+    }
+
+    /// Where the API server is.
+    pub fn url(&self) -> String {
+        format!("https://{}", self.env["endpoint"])
+    }
+
+    /// The file of the cluster's CA.
+    pub fn ca_file(&self) -> &str {
+        &self.env["ca"]
     }
 
     /// kubectl, as one who may do everything. What it prints.
@@ -131,12 +141,7 @@ impl Ours {
     pub async fn as_account(place: &'static Place, token: &str, approval: Approval) -> Self {
         let clock = wall_clock();
         let vault = Arc::new(TokenVault::new());
-        let options = KubernetesOptions {
-            access: place.access(token),
-            approval,
-            evict_unmanaged: false,
-            evict_local_storage: false,
-        };
+        let options = options(place.access(token), approval);
         let kubernetes = Kubernetes::new(options, clock.clone(), vault.clone())
             .await
             .unwrap();
@@ -146,6 +151,13 @@ impl Ours {
             vault,
             clock,
         }
+    }
+
+    /// An executor that reaches the cluster in another way.
+    pub async fn executor(access: Access) -> Kubernetes {
+        let options = options(access, Approval::Rhizome);
+        let vault = Arc::new(TokenVault::new());
+        Kubernetes::new(options, wall_clock(), vault).await.unwrap()
     }
 
     /// A ConfigMap, read by our account.
@@ -261,6 +273,15 @@ impl Ours {
                 )
             })
             .collect()
+    }
+}
+
+fn options(access: Access, approval: Approval) -> KubernetesOptions {
+    KubernetesOptions {
+        access,
+        approval,
+        evict_unmanaged: false,
+        evict_local_storage: false,
     }
 }
 
