@@ -21,6 +21,9 @@ pub mod mark {
     pub const POOL: &str = "rhizome-pool";
     /// The operation that created it: the idempotency key of the creation.
     pub const OPERATION: &str = "rhizome-operation";
+    /// The operation whose ports and floating addresses it lives on. A rebuild, which replaces
+    /// [`OPERATION`], leaves this one.
+    pub const NETWORK: &str = "rhizome-network";
     /// The epoch (start of the program) that asked for it.
     pub const EPOCH: &str = "rhizome-epoch";
     /// The value of [`OWNER`].
@@ -132,6 +135,12 @@ pub enum ActionKind {
         /// The VM and its generation.
         vm: VmRef,
     },
+    /// Delete the ports and floating addresses that were made for a VM that is gone, or never
+    /// came. Left alone while a VM lives on them; none there is success.
+    ReleasePorts {
+        /// The operation that made them.
+        operation: OperationId,
+    },
     /// No new pods on the node.
     Cordon {
         /// The node and its generation.
@@ -205,6 +214,7 @@ impl ActionKind {
             Self::StopServer { .. } => "stop_server",
             Self::RebuildServer { .. } => "rebuild_server",
             Self::DeleteServer { .. } => "delete_server",
+            Self::ReleasePorts { .. } => "release_ports",
             Self::Cordon { .. } => "cordon",
             Self::Uncordon { .. } => "uncordon",
             Self::Drain { .. } => "drain",
@@ -251,6 +261,7 @@ impl ActionKind {
                 | Self::StopServer { .. }
                 | Self::RebuildServer { .. }
                 | Self::DeleteServer { .. }
+                | Self::ReleasePorts { .. }
         )
     }
 }

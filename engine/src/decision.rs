@@ -65,6 +65,13 @@ pub enum Ask {
         /// The VM; without one, the Node whose VM is gone.
         vm: Option<VmId>,
     },
+    /// That ports and addresses without a VM be taken away.
+    SweepPorts {
+        /// The name of the VM that they were made for.
+        node: NodeName,
+        /// The operation that made them.
+        operation: OperationId,
+    },
 }
 
 /// Which way a rule may move a pool's size.

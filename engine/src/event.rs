@@ -366,6 +366,19 @@ pub enum Observation {
         /// What runs on each node.
         nodes: BTreeMap<NodeName, NodePods>,
     },
+    /// Every operation that has ports or floating addresses in the cloud.
+    Ports(Vec<PortsView>),
+}
+
+/// Ports and floating addresses that were made for a VM of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortsView {
+    /// The operation that made them.
+    pub operation: OperationId,
+    /// The pool that it made them for.
+    pub pool: PoolName,
+    /// The name of the VM that they were made for.
+    pub node: NodeName,
 }
 
 /// A pod that waits for room.

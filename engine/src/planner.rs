@@ -88,7 +88,7 @@ impl Engine {
     ) -> Option<Reason> {
         match &proposal.ask {
             // The sweep begins what it asks for by itself.
-            Ask::Sweep { .. } => None,
+            Ask::Sweep { .. } | Ask::SweepPorts { .. } => None,
             Ask::Heal { .. } => self.plan_heal(now, proposal),
             Ask::Resize {
                 pool,

@@ -94,6 +94,9 @@ pub struct Operation {
     pub search: Option<Step>,
     /// Whether anything was sent at all.
     pub sent: bool,
+    /// Whether a port may have been made for its VM: a creation was begun.
+    #[serde(default)]
+    pub ports: bool,
     /// Whether it may have cordoned its old node. A cordon of someone else stays.
     pub cordoned: bool,
     /// Whether it may have said that the old node is out of service. What someone else said stays.
@@ -129,6 +132,8 @@ pub enum Swept {
     Vm,
     /// The Node of a VM that is gone.
     Node,
+    /// Ports and addresses that no VM lives on.
+    Ports,
 }
 
 /// What is to be done, with all that is known of the machines when it is decided.
@@ -187,6 +192,9 @@ pub struct Machine {
     pub created: Option<Timestamp>,
     /// The operation in the VM's mark.
     pub operation: Option<OperationId>,
+    /// The operation whose ports the VM lives on, if they are ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<OperationId>,
 }
 
 /// Which way an operation goes.
@@ -381,6 +389,7 @@ impl Operation {
             dropped: Vec::new(),
             search: None,
             sent: false,
+            ports: false,
             cordoned: false,
             out_of_service: false,
             committed: false,
@@ -426,7 +435,10 @@ impl Operation {
         self.sequence = key.sequence.saturating_add(1);
         self.pause = None;
         match self.step {
-            Step::CreateServer => self.creates = self.creates.saturating_add(1),
+            Step::CreateServer => {
+                self.creates = self.creates.saturating_add(1);
+                self.ports = true;
+            }
             Step::Cordon => self.cordoned = true,
             Step::OutOfService => self.out_of_service = true,
             _ => {}
@@ -489,6 +501,7 @@ impl Machine {
             vm: None,
             created: None,
             operation: Some(operation),
+            network: Some(operation),
         }
     }
 

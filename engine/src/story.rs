@@ -23,6 +23,9 @@ pub(crate) fn asked(ask: &Ask) -> String {
         }
         Ask::Sweep { node, vm: Some(vm) } => format!("sweep VM {vm} of {node}"),
         Ask::Sweep { node, vm: None } => format!("sweep node {node}"),
+        Ask::SweepPorts { node, operation } => {
+            format!("sweep the ports that {operation} made for {node}")
+        }
     }
 }
 

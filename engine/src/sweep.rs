@@ -7,10 +7,13 @@
 //! a Node of ours whose VM two listings lack
 //!   |-- nothing of it lives ---------------> set aside at once, and its Node swept
 //!   +-- its kubelet or agent is heard -----> an alarm for a human, never a deletion (I26)
+//! ports of an operation of this journal that is over, and no VM lives on them --> swept
 //! ```
 //!
 //! A sweep is an operation like any other: through the guard, journaled, and through the gate.
 //! Who wants it all taken under management says so: `rhizome adopt`.
+
+mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,7 +26,7 @@ use crate::engine::{Answer, Engine};
 use crate::event::{Ready, SourceName, Target};
 use crate::guard::Effort;
 use crate::journal::{Brake, Record};
-use crate::names::{NodeName, PoolName, VmId};
+use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::notice::NoticeKind;
 use crate::remediation::{Machine, Swept};
 use crate::time::{Monotonic, Now, format_duration};
@@ -58,6 +61,8 @@ pub(crate) struct Sweep {
     told: BTreeMap<PoolName, usize>,
     /// Nodes that live and whose VM the cloud does not show.
     missing: BTreeSet<NodeName>,
+    /// What each operation left behind in the network service.
+    ports: BTreeMap<OperationId, ports::Left>,
 }
 
 /// Something that nobody claims, for `status`.
@@ -97,6 +102,7 @@ impl Engine {
             self.sweep_vm(now, &orphan);
         }
         self.sweep_nodes(now);
+        self.sweep_ports(now);
         self.tell_missing(now);
     }
 
@@ -183,7 +189,8 @@ impl Engine {
                 what: "its VM is gone: the Node is swept".to_owned(),
             })
         });
-        orphans.chain(nodes).take(SHOWN).collect()
+        let ports = self.sweep.ports.values().map(ports::Left::shown);
+        orphans.chain(nodes).chain(ports).take(SHOWN).collect()
     }
 
     /// A sweep needs whole lists, believed and fresh: what they lack or hold in error would be
@@ -240,11 +247,7 @@ impl Engine {
         member: &Member,
         server: &Server,
     ) -> Option<&'static str> {
-        let own = server.operation.is_some_and(|operation| {
-            // A number that is yet to come: the journal is an older one, put back.
-            operation.journal == self.state.journal && operation.number < self.state.next_operation
-        });
-        if !own {
+        if !server.operation.is_some_and(|one| self.is_of_this_journal(one)) {
             return Some("no operation of this journal made it");
         }
         let node = member.node.as_ref().and_then(|node| node.vm.as_ref());
@@ -253,6 +256,12 @@ impl Engine {
             return None;
         }
         self.life(now, slot, member)
+    }
+
+    /// Whether the journal has given this number out. One that is yet to come is of a newer
+    /// journal than this, which is an old one put back.
+    fn is_of_this_journal(&self, operation: OperationId) -> bool {
+        operation.journal == self.state.journal && operation.number < self.state.next_operation
     }
 
     /// What shows that a machine runs, if anything does.
@@ -335,6 +344,7 @@ impl Engine {
             vm: Some(server.id.clone()),
             created: Some(server.created),
             operation: server.operation,
+            network: server.network,
         };
         let effort = Effort::Sweep {
             node: &orphan.name,
@@ -369,6 +379,7 @@ impl Engine {
                 vm: node.vm.clone(),
                 created: None,
                 operation: None,
+                network: None,
             };
             let why =
                 "its VM is gone from two listings, and nothing shows that it lives".to_owned();
@@ -389,12 +400,19 @@ impl Engine {
             return;
         };
         let node = old.node.clone();
-        let proposal = Proposal {
-            origin: Origin::Sweep,
-            ask: Ask::Sweep {
+        let ask = match (swept, old.operation) {
+            (Swept::Ports, Some(operation)) => Ask::SweepPorts {
+                node: node.clone(),
+                operation,
+            },
+            _ => Ask::Sweep {
                 node: node.clone(),
                 vm: old.vm.clone().filter(|_| swept == Swept::Vm),
             },
+        };
+        let proposal = Proposal {
+            origin: Origin::Sweep,
+            ask,
             why,
             evidence: Evidence::default(),
         };

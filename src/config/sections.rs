@@ -88,9 +88,10 @@ pub struct PoolConfig {
     /// By the id of a network: those that are taken, in their order, when it is full.
     #[serde(default)]
     pub fallback_networks: BTreeMap<String, Vec<String>>,
-    /// Make the machines' ports before the machines. It is done anyway where a floating address
-    /// or networks to fall back on are wanted.
-    #[serde(default)]
+    /// Make the machines' ports before the machines (on by default): a second create for the same
+    /// machine is then refused by Nova as soon as the first has taken its port. False lets Nova
+    /// make them, but for a floating address or networks to fall back on.
+    #[serde(default = "default_true")]
     pub own_ports: bool,
     /// The network that each machine gets a floating address of, by id.
     #[serde(default, skip_serializing_if = "Option::is_none")]

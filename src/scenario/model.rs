@@ -320,6 +320,7 @@ impl Model {
             ActionKind::CreateToken { .. }
             | ActionKind::DeleteToken
             | ActionKind::ApproveJoin { .. }
+            | ActionKind::ReleasePorts { .. }
             | ActionKind::LabelNode { .. } => done,
             ActionKind::FindServer => (second, Ok(self.find(action.key.operation))),
             ActionKind::CreateServer { node, metadata } => {

@@ -2,21 +2,20 @@
 //!
 //! ```text
 //!   there already? ─▶ quotas ─▶ ports ─▶ POST /servers ──▶ the next flavor or zone, if there is no room
-//!                                              │
-//!                                              └─ refused for good: ports and addresses go again
 //! ```
 //!
-//! What was made before a lost answer or a crash is found again by the operation's mark.
+//! What was made before a lost answer or a crash is found again by the operation's mark. If the
+//! create comes to nothing, the ports go by an action of their own (`ReleasePorts`), which is
+//! asked for as often as it takes, after a crash as well.
 
 use std::collections::BTreeMap;
 
 use rhizome_engine::action::{ActionResult, Done, Failure, FailureKind};
-use rhizome_engine::names::{NodeName, OperationId};
+use rhizome_engine::names::NodeName;
 use secrecy::SecretString;
 
 use super::candidates::Candidate;
 use super::client::{Change, Trace};
-use super::network::NETWORK_MARK;
 use super::protocol::{self, Making};
 use super::{Machine, Openstack};
 use crate::in_hand::InHand;
@@ -48,15 +47,12 @@ impl Openstack {
             return Ok(done);
         }
         let candidates = self.with_room(hand, machine, trace).await?;
-        let ports = match self.own_ports(hand, machine, node, trace).await {
-            Ok(ports) => ports,
-            Err(failure) => return Err(self.given_up(hand, failure, trace).await),
-        };
+        let ports = self.own_ports(hand, machine, node, trace).await?;
         let operation = hand.action.key.operation;
         let wanted = Wanted {
             machine,
             node,
-            metadata: &metadata(machine, marks, ports.is_some().then_some(operation)),
+            metadata: &metadata(machine, marks),
             ports: ports.as_deref(),
             user_data,
         };
@@ -70,7 +66,7 @@ impl Openstack {
                     self.candidates.failed(&hand.action.pool, candidate, now);
                     last = Some(failure);
                 }
-                Err(failure) => return Err(self.given_up(hand, failure, trace).await),
+                Err(failure) => return Err(failure),
                 Ok(done) => {
                     self.candidates
                         .taken(operation, &hand.action.pool, candidate);
@@ -79,7 +75,7 @@ impl Openstack {
             }
         }
         let none = || Failure::new(FailureKind::Refused, "the pool names no flavor");
-        Err(self.given_up(hand, last.unwrap_or_else(none), trace).await)
+        Err(last.unwrap_or_else(none))
     }
 
     /// The server of this operation, if a whole list shows it.
@@ -165,31 +161,12 @@ impl Openstack {
                 )
             })
     }
-
-    /// The failure of the create, after what was made beside the server was taken away, if it
-    /// is one after which the create is not asked for again.
-    async fn given_up(&self, hand: &InHand<'_>, failure: Failure, trace: &Trace) -> Failure {
-        let ended = matches!(failure.kind, FailureKind::Refused | FailureKind::NoCapacity);
-        if ended
-            && let Err(error) = self
-                .release(hand, hand.action.key.operation, None, trace)
-                .await
-        {
-            tracing::warn!(%error, "what was made for a server that is not to be stays for now");
-        }
-        failure
-    }
 }
 
-/// The operator's metadata, our marks over it, and the mark of our ports.
-fn metadata(
-    machine: &Machine,
-    marks: &BTreeMap<String, String>,
-    network: Option<OperationId>,
-) -> BTreeMap<String, String> {
+/// The operator's metadata, and our marks over it.
+fn metadata(machine: &Machine, marks: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let mut metadata = machine.metadata.clone();
     metadata.extend(marks.clone());
-    metadata.extend(network.map(|operation| (NETWORK_MARK.to_owned(), operation.to_string())));
     metadata
 }
 

@@ -11,13 +11,12 @@ use rhizome_engine::action::{
     Action, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark,
 };
 use rhizome_engine::event::{Observation, ServerStatus};
-use rhizome_engine::names::{NodeName, OperationId};
+use rhizome_engine::names::NodeName;
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Change, ChangeError, Trace};
-use super::network::NETWORK_MARK;
 use super::protocol::{self, ServerBody};
 use super::{Machine, Openstack};
 use crate::in_hand::InHand;
@@ -68,6 +67,7 @@ impl Openstack {
                 self.rebuild(hand, vm, node, metadata, trace).await
             }
             ActionKind::DeleteServer { vm } => self.delete(hand, vm, trace).await,
+            ActionKind::ReleasePorts { operation } => self.release(hand, *operation, trace).await,
             other => Err(Failure::new(
                 FailureKind::Refused,
                 format!("`{}` is not openstack's to carry out", other.name()),
@@ -144,56 +144,18 @@ impl Openstack {
     async fn delete(&self, hand: &InHand<'_>, vm: &VmRef, trace: &Trace) -> ActionResult {
         // An absence in a list proves nothing: the poll asks for this one by its id.
         self.touched.insert(vm.id.clone(), ());
-        let gone = |result: &Result<(), Failure>| matches!(result, Err(failure) if failure.kind == FailureKind::NotFound);
-        let owned = self.own(hand.action, vm, trace).await;
-        let network = match &owned {
-            Ok(server) => server.mark(NETWORK_MARK).and_then(|mark| mark.parse().ok()),
-            Err(_) => None,
+        match self.own(hand.action, vm, trace).await {
+            Err(failure) if failure.kind == FailureKind::NotFound => return Ok(Done::Already),
+            owned => owned?,
         };
-        let owned = owned.map(|_| ());
-        if gone(&owned) {
-            return self
-                .released(hand, vm.operation, vm, trace)
-                .await
-                .map(|_| Done::Already);
-        }
-        owned?;
-        let deleted = self
+        match self
             .change(hand, &Change::delete(&vm.id)?, trace)
             .await
-            .map(|_| ());
-        if !gone(&deleted) {
-            deleted?;
-        }
-        self.released(hand, network.or(vm.operation), vm, trace)
-            .await
-    }
-
-    /// Takes away what was made beside a server that is deleted.
-    ///
-    /// Its failure is told as of unknown outcome: the server goes, and the deletion is to be
-    /// asked for again until nothing of it is left.
-    async fn released(
-        &self,
-        hand: &InHand<'_>,
-        operation: Option<OperationId>,
-        vm: &VmRef,
-        trace: &Trace,
-    ) -> ActionResult {
-        let wanted = self.options.machines.get(&hand.action.pool);
-        let marked = operation != vm.operation;
-        if !marked && !wanted.is_some_and(Machine::wants_ports) {
-            return Ok(Done::Accepted);
-        }
-        if let Some(operation) = operation
-            && let Err(failure) = self.release(hand, operation, Some(&vm.id), trace).await
         {
-            return Err(Failure::new(
-                FailureKind::Unknown,
-                format!("the server is deleted, but what was made beside it is not: {failure}"),
-            ));
+            Err(failure) if failure.kind == FailureKind::NotFound => Ok(Done::Already),
+            Err(failure) => Err(failure),
+            Ok(_) => Ok(Done::Accepted),
         }
-        Ok(Done::Accepted)
     }
 
     /// What the pool's machines are made of, and the user data of this one.

@@ -3,13 +3,15 @@
 //! Nova deletes the ports that it makes itself, and keeps those that it was given: so each of
 //! ours carries the operation that made it in its description, which is part of its create
 //! (`tags` there are taken and thrown away without a word, seen on Neutron 21). It is found by
-//! that again after a lost answer, and taken away by it with the server or at a refusal.
+//! that again after a lost answer, and taken away by it when the server is gone or never came.
 //! A port is no lock: what keeps a server from being made twice is in `executor.rs`.
 
+use std::collections::BTreeMap;
+
 use reqwest::{Method, StatusCode};
-use rhizome_engine::action::{Failure, FailureKind};
-use rhizome_engine::event::ServerStatus;
-use rhizome_engine::names::{NodeName, OperationId, VmId};
+use rhizome_engine::action::{Action, ActionResult, Done, Failure, FailureKind, mark};
+use rhizome_engine::event::{PortsView, ServerStatus};
+use rhizome_engine::names::{NodeName, OperationId, PoolName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -19,9 +21,6 @@ use super::errors::Effect;
 use super::{Machine, Network, Openstack};
 use crate::in_hand::InHand;
 
-/// The mark of a server whose ports are ours: the operation in their descriptions. Not the
-/// operation's own mark, which a rebuild replaces.
-pub(super) const NETWORK_MARK: &str = "rhizome-network";
 /// Length of a UUID as text: a security group that is named by one is not looked up.
 const UUID_LENGTH: usize = 36;
 
@@ -29,6 +28,8 @@ const UUID_LENGTH: usize = 36;
 #[derive(Debug, Clone, Deserialize)]
 struct Port {
     id: String,
+    #[serde(default)]
+    name: String,
     #[serde(default)]
     network_id: String,
     #[serde(default)]
@@ -53,9 +54,23 @@ struct Group {
     name: String,
 }
 
+/// Operations whose ports are told of in one look. What is over that is told of in the next.
+const MAX_TOLD: usize = 1_000;
+
 /// What the objects of an operation say that they are for.
-fn description(cluster: &str, operation: OperationId) -> String {
-    format!("rhizome:{cluster}:{operation}")
+fn description(cluster: &str, pool: &PoolName, operation: OperationId) -> String {
+    format!("{}{pool}:{operation}", prefix(cluster))
+}
+
+/// How the descriptions of all our objects begin.
+fn prefix(cluster: &str) -> String {
+    format!("rhizome:{cluster}:")
+}
+
+/// Pool and operation in a description; none if it is not ours.
+fn described(cluster: &str, description: &str) -> Option<(PoolName, OperationId)> {
+    let (pool, operation) = description.strip_prefix(&prefix(cluster))?.rsplit_once(':')?;
+    Some((PoolName::new(pool), operation.parse().ok()?))
 }
 
 impl Openstack {
@@ -71,7 +86,8 @@ impl Openstack {
         if !machine.wants_ports() || !self.nova.has_network().await? {
             return Ok(None);
         }
-        let description = description(&self.options.cluster, hand.action.key.operation);
+        let Action { pool, key, .. } = hand.action;
+        let description = description(&self.options.cluster, pool, key.operation);
         let mut there = self.nova.ports(&description, trace).await?;
         if there.iter().any(|port| !port.device_id.is_empty()) {
             return Err(Failure::new(
@@ -170,26 +186,27 @@ impl Openstack {
         }
     }
 
-    /// Takes away the ports and addresses of `operation`, unless a server other than `gone`
-    /// lives on them.
+    /// Takes away the ports and addresses of `operation`, unless a server lives on them.
     pub(super) async fn release(
         &self,
         hand: &InHand<'_>,
         operation: OperationId,
-        gone: Option<&VmId>,
         trace: &Trace,
-    ) -> Result<(), Failure> {
+    ) -> ActionResult {
         if !self.nova.has_network().await? {
-            return Ok(());
+            return Ok(Done::Already);
         }
-        let description = description(&self.options.cluster, operation);
+        let description = description(&self.options.cluster, &hand.action.pool, operation);
         let addresses = self.nova.floating_ips(&description, trace).await?;
         let ports = self.nova.ports(&description, trace).await?;
         if addresses.is_empty() && ports.is_empty() {
-            return Ok(());
+            return Ok(Done::Already);
         }
-        if self.is_lived_on(operation, gone, trace).await? {
-            return Ok(());
+        if self.is_lived_on(operation, trace).await? {
+            return Err(Failure::new(
+                FailureKind::NotOwned,
+                format!("a server lives on the ports of {operation}: they are left alone"),
+            ));
         }
         let addresses = addresses
             .iter()
@@ -201,17 +218,43 @@ impl Openstack {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(Done::Accepted)
+    }
+
+    /// Which operations have ports or addresses, whether a server lives on them or not.
+    pub(super) async fn look_at_ports(&self, trace: &Trace) -> Result<Vec<PortsView>, Failure> {
+        let query = "fields=id&fields=name&fields=description";
+        let ports: Vec<Port> = self.nova.found("list ports", "ports", query, trace).await?;
+        let query = "fields=id&fields=description";
+        let addresses: Vec<FloatingIp> = self
+            .nova
+            .found("list floating ips", "floatingips", query, trace)
+            .await?;
+        let named = ports.into_iter().map(|port| (port.description, port.name));
+        let nameless = addresses.into_iter().map(|one| (one.description, String::new()));
+        let mut told: BTreeMap<OperationId, PortsView> = BTreeMap::new();
+        for (description, name) in named.chain(nameless) {
+            let Some((pool, operation)) = described(&self.options.cluster, &description) else {
+                continue;
+            };
+            // Somebody took its name away: then it is called by the operation.
+            let node = match name.is_empty() {
+                true => NodeName::new(operation.to_string()),
+                false => NodeName::new(name),
+            };
+            let view = PortsView {
+                operation,
+                pool,
+                node,
+            };
+            told.entry(operation).or_insert(view);
+        }
+        Ok(told.into_values().take(MAX_TOLD).collect())
     }
 
     /// Whether a server lives on the ports of `operation`. That they are bound to none proves
     /// nothing: when two creates name a port, Nova unbinds it from the one that lives.
-    async fn is_lived_on(
-        &self,
-        operation: OperationId,
-        gone: Option<&VmId>,
-        trace: &Trace,
-    ) -> Result<bool, Failure> {
+    async fn is_lived_on(&self, operation: OperationId, trace: &Trace) -> Result<bool, Failure> {
         let listing = self.nova.servers(trace).await?;
         if !listing.complete() {
             return Err(Failure::new(
@@ -219,11 +262,10 @@ impl Openstack {
                 "the list of servers is incomplete: whether the ports are in use cannot be seen",
             ));
         }
-        let mark = operation.to_string();
+        let operation = operation.to_string();
         Ok(listing.servers.iter().any(|server| {
-            gone.is_none_or(|gone| gone.as_str() != server.id)
-                && server.ours(&self.options.cluster)
-                && server.mark(NETWORK_MARK) == Some(&mark)
+            server.ours(&self.options.cluster)
+                && server.mark(mark::NETWORK) == Some(&operation)
                 && server.status() != ServerStatus::Deleted
         }))
     }
@@ -231,7 +273,7 @@ impl Openstack {
 
 impl Nova {
     /// Whether the catalog has a network service.
-    async fn has_network(&self) -> Result<bool, Failure> {
+    pub(super) async fn has_network(&self) -> Result<bool, Failure> {
         Ok(self.ready().await?.network.is_some())
     }
 

@@ -18,6 +18,9 @@ use crate::Seen;
 /// Servers asked for by id in one poll. More that go missing at once are an incomplete list
 /// rather than so many deletions; they are asked for in the polls after.
 const MAX_ASKED: usize = 20;
+/// How often ports are looked at. What is left over there costs an address, and is taken away
+/// when it has been seen for five minutes: at the third look.
+const PORTS_EVERY: Duration = Duration::from_secs(120);
 /// A source is to be reported on at least this often.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -27,10 +30,15 @@ impl Openstack {
         let interval = self.options.poll.min(REPORT_EVERY);
         let mut known: BTreeSet<VmId> = BTreeSet::new();
         let mut last_whole: Monotonic = self.clock.now().mono;
+        let mut ports_seen = last_whole;
         let mut was_flowing = true;
         loop {
-            let (seen, trouble) = self.look_once(&mut known).await;
+            let (mut seen, trouble) = self.look_once(&mut known).await;
             let now = self.clock.now().mono;
+            if now.since(ports_seen) >= PORTS_EVERY && trouble.is_empty() {
+                ports_seen = now;
+                seen.extend(self.ports().await);
+            }
             if trouble.is_empty() {
                 last_whole = now;
             }
@@ -106,6 +114,24 @@ impl Openstack {
         }
         known.extend(listed);
         (seen, trouble)
+    }
+
+    /// Whose ports there are, if it can be seen.
+    async fn ports(&self) -> Option<Observation> {
+        let trace = Trace::new();
+        let seen = match self.nova.has_network().await {
+            Ok(true) => self.look_at_ports(&trace).await,
+            Ok(false) => return None,
+            Err(failure) => Err(failure),
+        };
+        match seen {
+            Ok(ports) => Some(Observation::Ports(ports)),
+            Err(error) => {
+                // Nothing rests on it: what is left over is found at a later look.
+                tracing::debug!(%error, "ports cannot be looked at");
+                None
+            }
+        }
     }
 
     /// Why servers are in ERROR: of one that never had a host (`No valid host`) Nova tells it by

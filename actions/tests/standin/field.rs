@@ -48,6 +48,7 @@ pub fn marks(number: u64) -> BTreeMap<String, String> {
         (mark::CLUSTER, CLUSTER.to_owned()),
         (mark::POOL, POOL.to_owned()),
         (mark::OPERATION, operation(number).to_string()),
+        (mark::NETWORK, operation(number).to_string()),
         (mark::EPOCH, "1".to_owned()),
     ]
     .map(|(key, value)| (key.to_owned(), value))

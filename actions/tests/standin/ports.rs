@@ -2,10 +2,11 @@
 
 use rhizome_actions::openstack::{Machine, Network};
 use rhizome_engine::action::{ActionKind, Done, FailureKind};
-use rhizome_engine::event::ServerStatus;
+use rhizome_actions::Seen;
+use rhizome_engine::event::{Observation, PortsView, ServerStatus};
 use rhizome_standin::{Fault, Options, Quota, Refusal, Rule};
 
-use crate::field::{Field, create, create_token, operation, server, vm_ref};
+use crate::field::{Field, action, create, create_token, operation, server, vm_ref};
 
 const SERVERS: &str = "/compute/v2.1/servers";
 const PORTS: &str = "/network/v2.0/ports";
@@ -30,7 +31,7 @@ async fn token_and_create(field: &Field) -> Result<Done, rhizome_engine::action:
 }
 
 #[tokio::test]
-async fn a_server_lives_on_its_own_port_and_address_and_takes_them_along() {
+async fn a_server_lives_on_its_own_port_and_address_and_they_go_when_it_is_gone() {
     let field = Field::with(Options::default(), with_address).await;
     let Ok(Done::Created { vm }) = token_and_create(&field).await else {
         panic!("not created");
@@ -41,12 +42,21 @@ async fn a_server_lives_on_its_own_port_and_address_and_takes_them_along() {
     let delete = ActionKind::DeleteServer {
         vm: vm_ref(&seen, 1),
     };
+    let release = ActionKind::ReleasePorts {
+        operation: operation(1),
+    };
+    let failure = field.act(&action(2, release.clone())).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::NotOwned, "it lives: {failure}");
+    assert_eq!(left(&field), (1, 1));
     assert_eq!(field.done(2, delete.clone()).await, Done::Accepted);
-    assert_eq!(left(&field), (0, 0));
     field
         .until(|seen| server(seen, vm.as_str()).is_none().then_some(()))
         .await;
     assert_eq!(field.done(2, delete).await, Done::Already);
+    assert_eq!(left(&field), (1, 1), "Nova keeps what it was given");
+    assert_eq!(field.done(2, release.clone()).await, Done::Accepted);
+    assert_eq!(left(&field), (0, 0));
+    assert_eq!(field.done(2, release).await, Done::Already);
     let ledger = field.standin.ledger();
     let unmarked = ledger.mutations().find(|entry| entry.operation.is_none());
     assert_eq!(unmarked, None, "each call says for which operation it is");
@@ -74,7 +84,7 @@ async fn a_lost_answer_about_a_port_makes_no_second_one() {
 }
 
 #[tokio::test]
-async fn a_create_that_is_refused_leaves_no_port() {
+async fn what_was_made_for_a_create_that_is_refused_goes_when_it_is_asked_for() {
     let field = Field::with(Options::default(), with_address).await;
     let refuse = Refusal::nova(400, "Invalid imageRef provided.");
     field.standin.fault(
@@ -84,6 +94,11 @@ async fn a_create_that_is_refused_leaves_no_port() {
     );
     let failure = token_and_create(&field).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+    assert_eq!(left(&field), (1, 1));
+    let release = ActionKind::ReleasePorts {
+        operation: operation(1),
+    };
+    assert_eq!(field.done(1, release).await, Done::Accepted);
     assert_eq!(left(&field), (0, 0));
 }
 
@@ -154,4 +169,26 @@ async fn the_next_flavor_zone_and_network_are_taken_where_the_first_has_no_room(
         3,
         "a port on each network, and the server"
     );
+}
+
+#[tokio::test]
+async fn the_watch_tells_whose_ports_there_are() {
+    let field = Field::with(Options::default(), with_address).await;
+    let Ok(Done::Created { .. }) = token_and_create(&field).await else {
+        panic!("not created");
+    };
+    let mut watching = field.watch();
+    let seen = watching
+        .until(&field, |seen| match seen {
+            Seen::Observation(Observation::Ports(ports)) => Some(ports),
+            _ => None,
+        })
+        .await;
+    let wanted = PortsView {
+        operation: operation(1),
+        pool: "workers".into(),
+        node: "w-1".into(),
+    };
+    assert_eq!(seen, [wanted]);
+    watching.stop.cancel();
 }

@@ -41,6 +41,8 @@ pub struct Server {
     pub created: Timestamp,
     /// The operation in its mark.
     pub operation: Option<OperationId>,
+    /// The operation whose ports it lives on, if they are ours.
+    pub network: Option<OperationId>,
     /// Whether owner and cluster in its marks are ours.
     pub marked: bool,
     /// Whether it has an address.
@@ -144,14 +146,13 @@ impl From<&ServerView> for Server {
     /// What matters of it. Whose it is is for the cluster to say.
     fn from(view: &ServerView) -> Self {
         let shared = |text: &Option<String>| text.as_deref().map(Arc::from);
+        let operation = |name| view.metadata.get(name).and_then(|text| text.parse().ok());
         Self {
             id: view.id.clone(),
             status: view.status.clone(),
             created: view.created,
-            operation: view
-                .metadata
-                .get(mark::OPERATION)
-                .and_then(|text| text.parse().ok()),
+            operation: operation(mark::OPERATION),
+            network: operation(mark::NETWORK),
             marked: false,
             addressed: !view.addresses.is_empty(),
             protected: view.metadata.contains_key(mark::DO_NOT_TOUCH),

@@ -77,6 +77,8 @@ impl Cluster {
                 self.pods = nodes;
                 self.pods_seen = true;
             }
+            // The sweep's to look after.
+            Observation::Ports(_) => {}
         }
     }
 

@@ -188,5 +188,6 @@ fn machine(member: &Member) -> Machine {
         vm: server.map(|server| server.id.clone()),
         created: server.map(|server| server.created),
         operation: server.and_then(|server| server.operation),
+        network: server.and_then(|server| server.network),
     }
 }

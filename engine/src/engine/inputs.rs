@@ -123,6 +123,10 @@ impl Engine {
 
     /// Takes in what was observed, and lets windows and rules follow.
     pub(crate) fn see(&mut self, now: Now, observation: Observation) {
+        if let Observation::Ports(ports) = observation {
+            self.see_ports(now, ports);
+            return;
+        }
         let known = match observation {
             Observation::Servers { .. } | Observation::ServerGone(_) => Known {
                 leaving: self.leaving(),

@@ -212,6 +212,7 @@ fn learn_machine(machine: &mut Machine, former: Option<&String>, seen: &dyn Seen
         && let Sight::There(server) = seen.server(vm)
     {
         machine.created = Some(server.created);
+        machine.network = machine.network.or(server.network);
     }
     if machine.uid.is_none()
         && let Sight::There(node) = seen.node(&machine.node)

@@ -220,7 +220,12 @@ impl Turn<'_> {
     /// Turns round.
     pub(super) fn undo(&self, mut operation: Operation, ending: Ending) -> Operation {
         let made: &[Step] = if operation.creates_vm() {
-            &[Step::UndoToken, Step::UndoServer, Step::UndoNode]
+            &[
+                Step::UndoToken,
+                Step::UndoServer,
+                Step::UndoNode,
+                Step::UndoPorts,
+            ]
         } else {
             &[Step::UndoToken]
         };

@@ -74,6 +74,8 @@ pub(super) enum Applies {
     Doubt,
     /// If a VM may have been created.
     Created,
+    /// If a port may have been made for it.
+    Ports,
     /// If the operation may have cordoned the node.
     Cordoned,
     /// In a pool of Kubernetes nodes, if the old VM must be off first.
@@ -176,9 +178,17 @@ pub(super) fn course(kind: OperationKind) -> &'static [Step] {
             DeleteToken,
             Tally,
         ],
-        OperationKind::Remove => &[Cordon, Drain, DeleteServer, WaitGone, DeleteNode],
-        OperationKind::Sweep(Swept::Vm) => &[DeleteServer, WaitGone, DeleteNode],
+        OperationKind::Remove => &[
+            Cordon,
+            Drain,
+            DeleteServer,
+            WaitGone,
+            DeleteNode,
+            ReleasePorts,
+        ],
+        OperationKind::Sweep(Swept::Vm) => &[DeleteServer, WaitGone, DeleteNode, ReleasePorts],
         OperationKind::Sweep(Swept::Node) => &[ConfirmGone, ClearNode],
+        OperationKind::Sweep(Swept::Ports) => &[ReleasePorts],
         OperationKind::Heal(Rung::Reboot) => &[
             StopServer,
             WaitOff,
@@ -217,6 +227,7 @@ pub(super) fn course(kind: OperationKind) -> &'static [Step] {
             DeleteServer,
             WaitGone,
             DeleteNode,
+            ReleasePorts,
         ],
     }
 }
@@ -260,6 +271,7 @@ impl Applies {
             Self::Created => {
                 operation.creates_vm() && (operation.creates > 0 || operation.doubt.is_some())
             }
+            Self::Ports => operation.ports,
             Self::Cordoned => operation.cordoned,
             Self::FencedNode => kubernetes && operation.fenced_first,
             Self::OutOfService => operation.out_of_service,

@@ -100,8 +100,9 @@ impl Turn<'_> {
 
     /// How much is left of the step's time.
     fn left(&self, operation: &Operation) -> Duration {
-        // Whoever cannot turn round has no deadline, but may be sent back to try once more.
-        let binding = !self.is_bound(operation) || matches!(self.row.late, Course::Go(_));
+        // Whoever cannot turn round has no deadline, but may be sent back to try once more, or on.
+        let elsewhere = matches!(self.row.late, Course::Go(_) | Course::Pass);
+        let binding = !self.is_bound(operation) || elsewhere;
         match self.row.deadline.length(self.context) {
             Some(length) if binding => {
                 let here = operation.parked.unwrap_or(self.context.here());

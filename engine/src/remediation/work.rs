@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Context, Machine, Operation, Seen, Sight, marks};
-use crate::action::{ActionKind, NodeRef};
+use crate::action::{ActionKind, NodeRef, mark};
 use crate::cluster::Node;
 use crate::decision::Rung;
 use crate::event::{Ready, ServerStatus};
@@ -188,9 +188,11 @@ pub(super) fn create_server(view: &View<'_>) -> Job {
             new.node
         ));
     }
+    let mut metadata = marks(view.operation, view.context);
+    metadata.insert(mark::NETWORK.to_owned(), view.operation.id.to_string());
     Job::Do(ActionKind::CreateServer {
         node: new.node.clone(),
-        metadata: marks(view.operation, view.context),
+        metadata,
     })
 }
 
@@ -279,6 +281,22 @@ pub(super) fn delete_server(view: &View<'_>) -> Job {
         return Job::No(life.to_owned());
     }
     view.on_old_vm(|vm| ActionKind::DeleteServer { vm })
+}
+
+/// What was made beside the old VM, which is gone, goes after it.
+pub(super) fn release_ports(view: &View<'_>) -> Job {
+    let old = view.old();
+    match old.and_then(|old| old.network.or(old.operation)) {
+        Some(operation) => Job::Do(ActionKind::ReleasePorts { operation }),
+        None => Job::Skip,
+    }
+}
+
+/// What was made beside a VM that did not stay goes too.
+pub(super) fn undo_ports(view: &View<'_>) -> Job {
+    Job::Do(ActionKind::ReleasePorts {
+        operation: view.operation.id,
+    })
 }
 
 pub(super) fn clear_node(view: &View<'_>) -> Job {

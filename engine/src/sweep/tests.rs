@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use crate::action::ActionKind;
 use crate::decision::Reason;
 use crate::engine::Answer;
-use crate::event::{Target, Wish};
+use crate::event::{Input, Observation, PortsView, Target, Wish};
 use crate::journal::Record;
 use crate::lab::{Lab, LabNode, Plan, on_engine_stack, operation, pool};
 use crate::names::NodeName;
@@ -196,6 +196,63 @@ fn a_vm_that_the_cloud_denies_while_its_node_lives_is_an_alarm_and_no_deletion()
         lab.run(90);
         let over = lab.notices.iter().filter(|notice| !notice.on);
         assert_eq!(over.filter(|n| n.kind == NoticeKind::VmMissing).count(), 1);
+    });
+}
+
+/// Ports of the operation of this number, as the cloud shows them.
+fn ports_of(number: u64) -> Input {
+    Input::Observation(Observation::Ports(vec![PortsView {
+        operation: operation(number),
+        pool: pool(),
+        node: NodeName::new("w-gone"),
+    }]))
+}
+
+fn released(lab: &Lab) -> Vec<String> {
+    let sent = lab.records.iter().filter_map(|record| match record {
+        Record::Intent { action, .. } => match &action.kind {
+            ActionKind::ReleasePorts { operation } => Some(operation.to_string()),
+            _ => None,
+        },
+        _ => None,
+    });
+    sent.collect()
+}
+
+#[test]
+fn ports_that_outlived_their_operation_are_swept_once_they_were_seen_so_for_five_minutes() {
+    on_engine_stack(|| {
+        // The lab's nodes live on no ports of ours, and were made by numbers that are over.
+        let mut lab = with_an_orphan(|node| node.listed = false);
+        for _ in 0..4 {
+            lab.step(ports_of(7));
+            lab.run(120);
+        }
+        assert_eq!(released(&lab), [operation(7).to_string()], "{:?}", lab.reasons());
+        assert_eq!(deleted(&lab), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn ports_that_lack_one_condition_are_left_alone() {
+    on_engine_stack(|| {
+        // A VM with the operation's mark is listed: they are its.
+        let mut lab = with_an_orphan(|node| node.agent = true);
+        // A look that stays away, or comes once: nothing is known of them any more.
+        let mut stale = with_an_orphan(|node| node.listed = false);
+        stale.step(ports_of(7));
+        stale.run(900);
+        // A number that this journal has not given out.
+        let mut newer = with_an_orphan(|node| node.listed = false);
+        for _ in 0..4 {
+            lab.step(ports_of(7));
+            lab.run(120);
+            newer.step(ports_of(1_000_000));
+            newer.run(120);
+        }
+        for lab in [lab, stale, newer] {
+            assert_eq!(released(&lab), Vec::<String>::new(), "{:?}", lab.decided());
+        }
     });
 }
 

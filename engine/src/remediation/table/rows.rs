@@ -265,6 +265,17 @@ table! {
         undo: Undo::Nothing,
         brakes: Brakes::Sight,
     }
+    /// Deletes the ports and addresses that the old VM lived on: Nova keeps what it was given.
+    /// A network service that does not answer for long holds up nobody: the sweep finds them.
+    ReleasePorts = "release_ports" {
+        applies: Applies::Always,
+        work: Work::Act(work::release_ports),
+        deadline: Deadline::Calls,
+        late: Course::Pass,
+        on: INSISTENT,
+        undo: Undo::Nothing,
+        brakes: Brakes::None,
+    }
     /// Once more, in a listing asked for since: the VM is gone, and nothing of its node lives.
     ConfirmGone = "confirm_gone" {
         applies: Applies::Always,
@@ -417,6 +428,16 @@ table! {
         work: Work::Act(work::undo_node),
         deadline: Deadline::None,
         late: Course::Insist,
+        on: INSISTENT,
+        undo: Undo::Nothing,
+        brakes: Brakes::None,
+    }
+    /// Undo: ports and addresses, when there is no VM that lives on them.
+    UndoPorts = "undo_ports" {
+        applies: Applies::Ports,
+        work: Work::Act(work::undo_ports),
+        deadline: Deadline::Calls,
+        late: Course::Pass,
         on: INSISTENT,
         undo: Undo::Nothing,
         brakes: Brakes::None,

@@ -10,8 +10,8 @@ const CALLS: &[(Case, &str)] = &[
         "create_token create_server approve_join label_node delete_token",
     ),
     (Case::AddPlain, "create_server"),
-    (Case::Remove, "cordon drain delete_server delete_node"),
-    (Case::RemovePlain, "delete_server"),
+    (Case::Remove, "cordon drain delete_server delete_node release_ports"),
+    (Case::RemovePlain, "delete_server release_ports"),
     (Case::Reboot, "reboot_server"),
     (Case::RebootPlain, "reboot_server"),
     (Case::RebootFenced, "stop_server reboot_server"),
@@ -23,19 +23,19 @@ const CALLS: &[(Case, &str)] = &[
     (Case::RebuildPlain, "stop_server rebuild_server"),
     (
         Case::ReplaceFenced,
-        "stop_server out_of_service create_token create_server approve_join label_node delete_token delete_server delete_node",
+        "stop_server out_of_service create_token create_server approve_join label_node delete_token delete_server delete_node release_ports",
     ),
     (
         Case::ReplaceFencedPlain,
-        "stop_server create_server delete_server",
+        "stop_server create_server delete_server release_ports",
     ),
     (
         Case::ReplaceServing,
-        "create_token create_server approve_join label_node delete_token cordon drain delete_server delete_node",
+        "create_token create_server approve_join label_node delete_token cordon drain delete_server delete_node release_ports",
     ),
-    (Case::ReplaceServingPlain, "create_server delete_server"),
-    (Case::SweepVm, "delete_server delete_node"),
-    (Case::SweepVmPlain, "delete_server"),
+    (Case::ReplaceServingPlain, "create_server delete_server release_ports"),
+    (Case::SweepVm, "delete_server delete_node release_ports"),
+    (Case::SweepVmPlain, "delete_server release_ports"),
     (Case::SweepNode, "delete_node"),
 ];
 

@@ -131,7 +131,7 @@ fn i24_a_drain_that_does_not_end_calls_a_removal_off_and_holds_up_no_fenced_node
         // 429: asked again, as long as the drain's own time lasts.
         (
             Fault::Fail(FailureKind::Retry { after: None }),
-            "cordon drain drain delete_server delete_node",
+            "cordon drain drain delete_server delete_node release_ports",
             true,
         ),
     ];

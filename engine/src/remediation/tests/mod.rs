@@ -87,6 +87,8 @@ struct Run {
     records: usize,
     crashes: Vec<Crash>,
     cancel_at: Option<usize>,
+    /// Whether the network service failed for so long that the ports are left to the sweep.
+    gave_ports_up: bool,
     /// What was tried, for a failing test to say.
     trace: String,
 }
@@ -178,6 +180,7 @@ impl Run {
             records: 0,
             crashes: Vec::new(),
             cancel_at: None,
+            gave_ports_up: false,
             trace: String::new(),
         }
     }
@@ -312,6 +315,14 @@ impl Run {
             self.case,
             self.trace
         );
+        if !self.gave_ports_up {
+            assert!(
+                !self.world.has_ports_left() || self.has_lost_old(),
+                "{:?} {}: a port is left",
+                self.case,
+                self.trace
+            );
+        }
         let made = self.world.made_vms();
         let done = *ending == Ending::Done;
         match self.operation.kind {
@@ -333,6 +344,12 @@ impl Run {
                 self.assert_old(!done, ending);
             }
         }
+    }
+
+    /// Whether somebody else took the old VM: its ports are not ours to judge then.
+    fn has_lost_old(&self) -> bool {
+        let vm = self.old.as_ref().and_then(|old| old.vm.as_ref());
+        vm.is_some_and(|vm| self.world.lost.contains(vm))
     }
 
     fn assert_new(&self, made: &[VmId], done: bool, ending: &Ending) {

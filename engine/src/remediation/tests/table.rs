@@ -59,6 +59,10 @@ const ROWS: &[(Step, &str)] = &[
     ),
     (Step::DeleteNode, "on on on on next next park on on on"),
     (
+        Step::ReleasePorts,
+        "on on on on next next park on on on",
+    ),
+    (
         Step::RebootSoft,
         "again next reboot_hard back back back park back again again",
     ),
@@ -85,6 +89,7 @@ const ROWS: &[(Step, &str)] = &[
     (Step::UndoToken, "on on on on next next park on on on"),
     (Step::UndoServer, "on on on on on on park on on on"),
     (Step::UndoNode, "on on on on next next park on on on"),
+    (Step::UndoPorts, "on on on on next next park on on on"),
     (Step::Uncordon, "on on on on next next park on on on"),
     (Step::InService, "on on on on next next park on on on"),
 ];
@@ -97,6 +102,7 @@ fn case_of(step: Step) -> Case {
         | Step::DeleteServer
         | Step::DeleteNode
         | Step::WaitGone
+        | Step::ReleasePorts
         | Step::Uncordon => Case::Remove,
         Step::RebootSoft | Step::RebootHard | Step::WaitBack | Step::WaitBackHard => Case::Reboot,
         Step::ConfirmGone | Step::ClearNode => Case::SweepNode,
@@ -116,7 +122,12 @@ fn reaction(step: Step, kind: FailureKind, tries: u32) -> String {
     before.search = Some(Step::Search);
     let undoing = matches!(
         step,
-        Step::UndoToken | Step::UndoServer | Step::UndoNode | Step::Uncordon | Step::InService
+        Step::UndoToken
+            | Step::UndoServer
+            | Step::UndoNode
+            | Step::UndoPorts
+            | Step::Uncordon
+            | Step::InService
     );
     if undoing {
         before.phase = Phase::Undoing {

@@ -31,6 +31,8 @@ pub(super) enum Fault {
     AnswerLost,
     /// It is not done; the answer is lost.
     NeverSent,
+    /// Of a creation the port is made and the VM is not; the answer is lost.
+    Halfway,
     /// The answer is lost; it is done this much later.
     Late(Duration),
     /// It is done twice, as if the wire had repeated it.
@@ -111,6 +113,8 @@ pub(super) struct World {
     old: Option<VmId>,
     servers: BTreeMap<VmId, Server>,
     token: Option<u64>,
+    /// The operations that have ports.
+    ports: BTreeSet<OperationId>,
     made: u64,
     /// Calls that come through late, with the token that was there when they were sent.
     late: Vec<(Monotonic, Action, Option<u64>)>,
@@ -137,6 +141,7 @@ impl World {
             old: None,
             servers: BTreeMap::new(),
             token: None,
+            ports: BTreeSet::new(),
             made: 0,
             late: Vec::new(),
             shown: None,
@@ -153,7 +158,16 @@ impl World {
             journal: 7,
             number: 1,
         };
-        let marks = BTreeMap::from([(mark::OPERATION.to_owned(), other.to_string())]);
+        // Another than made it last, as after a rebuild.
+        let network = OperationId {
+            journal: 7,
+            number: 100 + self.made,
+        };
+        let marks = BTreeMap::from([
+            (mark::OPERATION.to_owned(), other.to_string()),
+            (mark::NETWORK.to_owned(), network.to_string()),
+        ]);
+        self.ports.insert(network);
         let id = self.make(name, marks, None);
         let created = {
             let server = self.servers.get_mut(&id).unwrap();
@@ -177,6 +191,7 @@ impl World {
             vm: Some(id),
             created: Some(created),
             operation: Some(other),
+            network: Some(network),
         }
     }
 
@@ -392,6 +407,12 @@ impl World {
                 lost()
             }
             Fault::NeverSent => lost(),
+            Fault::Halfway => {
+                if let ActionKind::CreateServer { .. } = action.kind {
+                    self.ports.insert(self.operation);
+                }
+                lost()
+            }
             // Only the cloud was seen to do things long after its answer was given up. The API
             // server drops what its caller no longer waits for.
             Fault::Late(_) if !action.kind.is_cloud() => {
@@ -444,6 +465,9 @@ impl World {
             | ActionKind::CreateServer { .. }
             | ActionKind::ApproveJoin { .. }
             | ActionKind::FindServer => {}
+            ActionKind::ReleasePorts { operation } => {
+                self.ports.remove(operation);
+            }
         }
     }
 
@@ -463,6 +487,7 @@ impl World {
                 if self.kubernetes && self.token.is_none() {
                     return Err(Failure::new(FailureKind::NeedsToken, "no token"));
                 }
+                self.ports.insert(self.operation);
                 let vm = self.make(node.as_str(), metadata.clone(), self.token);
                 Ok(Done::Created { vm })
             }
@@ -477,6 +502,17 @@ impl World {
             ActionKind::StopServer { vm } => self.stop(vm),
             ActionKind::RebuildServer { vm, metadata, .. } => self.rebuild(vm, metadata),
             ActionKind::DeleteServer { vm } => self.delete(vm),
+            ActionKind::ReleasePorts { operation } => {
+                let mark = operation.to_string();
+                let lives = |server: &&Server| server.view.metadata.get(mark::NETWORK) == Some(&mark);
+                let lived_on = self.servers.values().find(lives);
+                assert!(
+                    lived_on.is_none(),
+                    "ports were released of a VM that is there: {lived_on:?}"
+                );
+                self.ports.remove(operation);
+                Ok(Done::Accepted)
+            }
             ActionKind::Cordon { node } => self.on_node(&node.name, &node.uid, |view| {
                 view.unschedulable = true;
             }),
@@ -582,7 +618,7 @@ impl World {
         let at = self.clock.plus(BUILD);
         let error = self.troubles.error;
         let server = self.owned(vm)?;
-        server.view.metadata = metadata.clone();
+        server.view.metadata.extend(metadata.clone());
         server.view.status = ServerStatus::Rebuild;
         server.token = token;
         server.joins = None;
@@ -666,6 +702,16 @@ impl World {
 
     pub(super) fn has_token(&self) -> bool {
         self.token.is_some()
+    }
+
+    /// Whether ports are there that no VM lives on.
+    pub(super) fn has_ports_left(&self) -> bool {
+        let marks = self.servers.values();
+        let marks: BTreeSet<_> = marks
+            .filter_map(|server| server.view.metadata.get(mark::NETWORK))
+            .collect();
+        let mut ports = self.ports.iter();
+        ports.any(|operation| !marks.contains(&operation.to_string()))
     }
 
     /// VMs that carry the operation's mark.
