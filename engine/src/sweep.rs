@@ -247,7 +247,10 @@ impl Engine {
         member: &Member,
         server: &Server,
     ) -> Option<&'static str> {
-        if !server.operation.is_some_and(|one| self.is_of_this_journal(one)) {
+        if !server
+            .operation
+            .is_some_and(|one| self.is_of_this_journal(one))
+        {
             return Some("no operation of this journal made it");
         }
         let node = member.node.as_ref().and_then(|node| node.vm.as_ref());

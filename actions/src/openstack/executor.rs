@@ -148,10 +148,7 @@ impl Openstack {
             Err(failure) if failure.kind == FailureKind::NotFound => return Ok(Done::Already),
             owned => owned?,
         };
-        match self
-            .change(hand, &Change::delete(&vm.id)?, trace)
-            .await
-        {
+        match self.change(hand, &Change::delete(&vm.id)?, trace).await {
             Err(failure) if failure.kind == FailureKind::NotFound => Ok(Done::Already),
             Err(failure) => Err(failure),
             Ok(_) => Ok(Done::Accepted),

@@ -69,7 +69,9 @@ fn prefix(cluster: &str) -> String {
 
 /// Pool and operation in a description; none if it is not ours.
 fn described(cluster: &str, description: &str) -> Option<(PoolName, OperationId)> {
-    let (pool, operation) = description.strip_prefix(&prefix(cluster))?.rsplit_once(':')?;
+    let (pool, operation) = description
+        .strip_prefix(&prefix(cluster))?
+        .rsplit_once(':')?;
     Some((PoolName::new(pool), operation.parse().ok()?))
 }
 
@@ -231,7 +233,9 @@ impl Openstack {
             .found("list floating ips", "floatingips", query, trace)
             .await?;
         let named = ports.into_iter().map(|port| (port.description, port.name));
-        let nameless = addresses.into_iter().map(|one| (one.description, String::new()));
+        let nameless = addresses
+            .into_iter()
+            .map(|one| (one.description, String::new()));
         let mut told: BTreeMap<OperationId, PortsView> = BTreeMap::new();
         for (description, name) in named.chain(nameless) {
             let Some((pool, operation)) = described(&self.options.cluster, &description) else {

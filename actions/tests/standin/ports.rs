@@ -1,8 +1,8 @@
 //! Ports and floating addresses of our own: made once, found again, and gone with their server.
 
+use rhizome_actions::Seen;
 use rhizome_actions::openstack::{Machine, Network};
 use rhizome_engine::action::{ActionKind, Done, FailureKind};
-use rhizome_actions::Seen;
 use rhizome_engine::event::{Observation, PortsView, ServerStatus};
 use rhizome_standin::{Fault, Options, Quota, Refusal, Rule};
 

@@ -228,7 +228,12 @@ fn ports_that_outlived_their_operation_are_swept_once_they_were_seen_so_for_five
             lab.step(ports_of(7));
             lab.run(120);
         }
-        assert_eq!(released(&lab), [operation(7).to_string()], "{:?}", lab.reasons());
+        assert_eq!(
+            released(&lab),
+            [operation(7).to_string()],
+            "{:?}",
+            lab.reasons()
+        );
         assert_eq!(deleted(&lab), Vec::<String>::new());
     });
 }

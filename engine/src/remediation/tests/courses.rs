@@ -10,7 +10,10 @@ const CALLS: &[(Case, &str)] = &[
         "create_token create_server approve_join label_node delete_token",
     ),
     (Case::AddPlain, "create_server"),
-    (Case::Remove, "cordon drain delete_server delete_node release_ports"),
+    (
+        Case::Remove,
+        "cordon drain delete_server delete_node release_ports",
+    ),
     (Case::RemovePlain, "delete_server release_ports"),
     (Case::Reboot, "reboot_server"),
     (Case::RebootPlain, "reboot_server"),
@@ -33,7 +36,10 @@ const CALLS: &[(Case, &str)] = &[
         Case::ReplaceServing,
         "create_token create_server approve_join label_node delete_token cordon drain delete_server delete_node release_ports",
     ),
-    (Case::ReplaceServingPlain, "create_server delete_server release_ports"),
+    (
+        Case::ReplaceServingPlain,
+        "create_server delete_server release_ports",
+    ),
     (Case::SweepVm, "delete_server delete_node release_ports"),
     (Case::SweepVmPlain, "delete_server release_ports"),
     (Case::SweepNode, "delete_node"),

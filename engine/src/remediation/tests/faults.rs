@@ -177,7 +177,12 @@ fn a_node_that_joins_while_its_creation_is_undone_goes_too() {
 
 #[test]
 fn called_off_or_killed_between_the_port_and_its_vm_no_port_is_left() {
-    for case in [Case::Add, Case::AddPlain, Case::ReplaceFenced, Case::ReplaceServing] {
+    for case in [
+        Case::Add,
+        Case::AddPlain,
+        Case::ReplaceFenced,
+        Case::ReplaceServing,
+    ] {
         for at in 1..20 {
             let mut run = Run::new(case);
             run.cancel_at = Some(at);

@@ -58,10 +58,7 @@ const ROWS: &[(Step, &str)] = &[
         "again again back back next back park back again again",
     ),
     (Step::DeleteNode, "on on on on next next park on on on"),
-    (
-        Step::ReleasePorts,
-        "on on on on next next park on on on",
-    ),
+    (Step::ReleasePorts, "on on on on next next park on on on"),
     (
         Step::RebootSoft,
         "again next reboot_hard back back back park back again again",

@@ -504,7 +504,8 @@ impl World {
             ActionKind::DeleteServer { vm } => self.delete(vm),
             ActionKind::ReleasePorts { operation } => {
                 let mark = operation.to_string();
-                let lives = |server: &&Server| server.view.metadata.get(mark::NETWORK) == Some(&mark);
+                let lives =
+                    |server: &&Server| server.view.metadata.get(mark::NETWORK) == Some(&mark);
                 let lived_on = self.servers.values().find(lives);
                 assert!(
                     lived_on.is_none(),
