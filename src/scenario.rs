@@ -25,7 +25,7 @@ mod play;
 mod series;
 
 pub use model::{Fact, Fate};
-pub use parse::{Happening, ParseError, Scenario, Series, parse};
+pub use parse::{Builds, Happening, ParseError, Scenario, Series, parse};
 pub use play::{PlayError, Rehearsal, play};
 
 /// Puts `lines` in place of what stands under `expect` in the text of a scenario.

@@ -17,6 +17,7 @@ pub(crate) struct InHand<'a> {
     pub(crate) action: &'a Action,
     gate: &'a dyn Gate,
     open: AtomicBool,
+    accepted: AtomicBool,
 }
 
 impl<'a> InHand<'a> {
@@ -25,6 +26,7 @@ impl<'a> InHand<'a> {
             action,
             gate,
             open: AtomicBool::new(false),
+            accepted: AtomicBool::new(false),
         }
     }
 
@@ -45,9 +47,23 @@ impl<'a> InHand<'a> {
         self.open.store(false, Ordering::SeqCst);
     }
 
+    /// The other side has accepted that call: what it asked for happens.
+    pub(crate) fn accepted(&self) {
+        self.accepted.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether what the action is about may have happened to a server already: a call is open,
+    /// or the one that such an action consists of was accepted.
+    fn may_have_happened(&self) -> bool {
+        let kind = &self.action.kind;
+        let is_one_call = kind.is_cloud() && kind.destroys();
+        self.open.load(Ordering::SeqCst) || (is_one_call && self.accepted.load(Ordering::SeqCst))
+    }
+
     /// Does `work` within the action's time on `clock`.
     ///
-    /// When time runs out with a mutating call unanswered, its outcome is unknown.
+    /// When time runs out with a mutating call unanswered, or after the one that mattered, its
+    /// outcome is unknown: whoever is told so looks.
     pub(crate) async fn within(
         &self,
         clock: &dyn Clock,
@@ -57,10 +73,10 @@ impl<'a> InHand<'a> {
         tokio::select! {
             biased;
             result = work => result,
-            () = clock.sleep(timeout) => Err(if self.open.load(Ordering::SeqCst) {
+            () = clock.sleep(timeout) => Err(if self.may_have_happened() {
                 Failure::new(
                     FailureKind::Unknown,
-                    format!("`{}` was not answered within {}: it may have happened",
+                    format!("`{}` was not finished within {}: it may have happened",
                         self.action.kind.name(), show_duration(timeout)),
                 )
             } else {
@@ -71,5 +87,101 @@ impl<'a> InHand<'a> {
                 )
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use rhizome_engine::action::{ActionKey, ActionKind, NodeRef, VmRef};
+    use rhizome_engine::names::OperationId;
+    use rhizome_engine::time::{Now, Timestamp};
+
+    use super::*;
+
+    struct Open;
+
+    impl Gate for Open {
+        fn pass(&self, _: &Action, _: &'static str) -> Result<Pass, Failure> {
+            Ok(Pass { _private: () })
+        }
+    }
+
+    /// A clock on which all time passes at once.
+    struct Over;
+
+    impl Clock for Over {
+        fn now(&self) -> Now {
+            Now::default()
+        }
+
+        fn sleep(&self, _: Duration) -> futures::future::BoxFuture<'static, ()> {
+            futures::future::ready(()).boxed()
+        }
+    }
+
+    fn delete() -> ActionKind {
+        ActionKind::DeleteServer {
+            vm: VmRef {
+                id: "vm-1".into(),
+                created: Timestamp(0),
+                operation: None,
+            },
+        }
+    }
+
+    fn drain() -> ActionKind {
+        ActionKind::Drain {
+            node: NodeRef {
+                name: "w-1".into(),
+                uid: "uid-1".to_owned(),
+            },
+        }
+    }
+
+    /// What is told when time runs out after `calls` on the way.
+    async fn told(kind: ActionKind, calls: impl Fn(&InHand<'_>)) -> FailureKind {
+        let action = Action {
+            key: ActionKey {
+                operation: OperationId {
+                    journal: 1,
+                    number: 1,
+                },
+                sequence: 0,
+            },
+            epoch: 1,
+            pool: "workers".into(),
+            expires: Timestamp(i64::MAX),
+            timeout: Duration::from_secs(60),
+            kind,
+        };
+        let hand = InHand::new(&action, &Open);
+        let work = async {
+            calls(&hand);
+            std::future::pending().await
+        };
+        hand.within(&Over, work).await.unwrap_err().kind
+    }
+
+    #[tokio::test]
+    async fn time_that_runs_out_after_a_deletion_was_let_through_says_that_it_may_have_happened() {
+        let sent = |hand: &InHand<'_>| drop(hand.pass("delete").unwrap());
+        let accepted = |hand: &InHand<'_>| {
+            sent(hand);
+            hand.answered();
+            hand.accepted();
+        };
+        let refused = |hand: &InHand<'_>| {
+            sent(hand);
+            hand.answered();
+        };
+        assert_eq!(told(delete(), |_| ()).await, FailureKind::TimedOut);
+        assert_eq!(told(delete(), sent).await, FailureKind::Unknown);
+        assert_eq!(told(delete(), accepted).await, FailureKind::Unknown);
+        assert_eq!(told(delete(), refused).await, FailureKind::TimedOut);
+        // A drain is of many calls: between two of them nothing is in doubt.
+        assert_eq!(told(drain(), accepted).await, FailureKind::TimedOut);
     }
 }

@@ -10,11 +10,17 @@ use std::time::Duration;
 use rhizome_engine::action::{
     Action, ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind, mark,
 };
-use rhizome_engine::event::{NodeView, Observation, Ready, Requests, ServerStatus, ServerView};
+use rhizome_engine::event::{
+    NodeView, Observation, PortsView, Ready, Requests, ServerStatus, ServerView,
+};
 use rhizome_engine::names::{NodeName, OperationId, PoolName, VmId};
 use rhizome_engine::time::Timestamp;
 
+use super::parse::Builds;
+
+mod befalls;
 pub(super) mod pods;
+mod ports;
 
 /// From the request to ACTIVE.
 const BUILD: Duration = Duration::from_secs(40);
@@ -53,6 +59,8 @@ pub(super) struct Machine {
     hidden: bool,
     /// What its pods ask for.
     pods: Vec<Requests>,
+    /// Whether it has an address once it is built.
+    addressed: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -119,12 +127,14 @@ pub(super) struct Model {
     cluster: String,
     kubernetes: BTreeMap<PoolName, bool>,
     machines: Vec<Machine>,
+    /// By the operation that made them: ports, with the names that they were made for.
+    ports: BTreeMap<OperationId, PortsView>,
     later: BTreeMap<(Timestamp, u64), Later>,
     number: u64,
     pub(super) unschedulable: u32,
     /// Pods of drained nodes that found no room.
     waiting: Vec<Requests>,
-    pub(super) builds_fail: bool,
+    pub(super) builds: Builds,
     pub(super) empty_list: bool,
     pub(super) partial_list: bool,
     dirty: bool,
@@ -136,11 +146,12 @@ impl Model {
             cluster: cluster.to_owned(),
             kubernetes,
             machines: Vec::new(),
+            ports: BTreeMap::new(),
             later: BTreeMap::new(),
             number: 0,
             unschedulable: 0,
             waiting: Vec::new(),
-            builds_fail: false,
+            builds: Builds::Well,
             empty_list: false,
             partial_list: false,
             dirty: true,
@@ -156,6 +167,7 @@ impl Model {
         operation: OperationId,
     ) -> VmId {
         let metadata = self.marks(pool, operation);
+        self.make_ports(pool, name, operation);
         let created = now.minus(Duration::from_secs(86_400));
         let id = self.make(created, name.clone(), metadata, ServerStatus::Active);
         self.join(&id, now);
@@ -320,10 +332,11 @@ impl Model {
             ActionKind::CreateToken { .. }
             | ActionKind::DeleteToken
             | ActionKind::ApproveJoin { .. }
-            | ActionKind::ReleasePorts { .. }
             | ActionKind::LabelNode { .. } => done,
+            ActionKind::ReleasePorts { operation } => (second, self.release(*operation)),
             ActionKind::FindServer => (second, Ok(self.find(action.key.operation))),
             ActionKind::CreateServer { node, metadata } => {
+                self.make_ports(&action.pool, node, action.key.operation);
                 let id = self.make(now, node.clone(), metadata.clone(), ServerStatus::Build);
                 self.at(now.plus(BUILD), Later::Active(id.clone()));
                 (second, Ok(Done::Created { vm: id }))
@@ -377,6 +390,7 @@ impl Model {
             (mark::CLUSTER, self.cluster.clone()),
             (mark::POOL, pool.to_string()),
             (mark::OPERATION, operation.to_string()),
+            (mark::NETWORK, operation.to_string()),
         ];
         let owned = marks.into_iter();
         owned.map(|(key, value)| (key.to_owned(), value)).collect()
@@ -418,19 +432,30 @@ impl Model {
             broken: false,
             hidden: false,
             pods: Vec::new(),
+            addressed: true,
         });
         self.dirty = true;
         id
     }
 
     fn become_active(&mut self, id: &VmId, now: Timestamp) {
-        let fails = self.builds_fail;
+        let builds = self.builds;
         let Some(machine) = self.machines.iter_mut().find(|machine| machine.id == *id) else {
             return;
         };
-        if fails && machine.status == ServerStatus::Build {
-            machine.status = ServerStatus::Error;
-            return;
+        if machine.status == ServerStatus::Build {
+            machine.status = match builds {
+                Builds::Well => ServerStatus::Active,
+                Builds::Fail => ServerStatus::Error,
+                Builds::Hang => return,
+                Builds::WithoutAddress => {
+                    machine.addressed = false;
+                    ServerStatus::Active
+                }
+            };
+            if builds != Builds::Well {
+                return;
+            }
         }
         let reboot = machine.status == ServerStatus::Reboot;
         machine.status = ServerStatus::Active;
@@ -520,42 +545,6 @@ impl Model {
 }
 
 impl Machine {
-    pub(super) fn die(&mut self) {
-        self.alive = false;
-    }
-
-    pub(super) fn break_down(&mut self) {
-        self.alive = false;
-        self.broken = true;
-    }
-
-    pub(super) fn agent_dies(&mut self) {
-        self.agent = false;
-    }
-
-    pub(super) fn come_back(&mut self) {
-        self.alive = true;
-        self.agent = true;
-    }
-
-    pub(super) fn stop(&mut self) {
-        self.alive = false;
-        self.status = ServerStatus::Shutoff;
-    }
-
-    pub(super) fn delete(&mut self) {
-        self.there = false;
-        self.alive = false;
-    }
-
-    pub(super) fn hide(&mut self) {
-        self.hidden = true;
-    }
-
-    pub(super) fn show(&mut self) {
-        self.hidden = false;
-    }
-
     fn pool(&self) -> PoolName {
         PoolName::new(self.metadata.get(mark::POOL).map_or("", String::as_str))
     }
@@ -568,7 +557,7 @@ impl Machine {
             task_state: None,
             created: self.created,
             metadata: self.metadata.clone(),
-            addresses: if self.status == ServerStatus::Build {
+            addresses: if self.status == ServerStatus::Build || !self.addressed {
                 Vec::new()
             } else {
                 vec!["10.0.0.1".to_owned()]

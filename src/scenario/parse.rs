@@ -76,8 +76,8 @@ pub enum Happening {
     },
     /// An operator's wish.
     Wish(Wish),
-    /// Machines made from now on fail: they end in ERROR.
-    BuildsFail(bool),
+    /// What becomes of machines that are made from now on.
+    Builds(Builds),
     /// A list of VMs comes back with none in it, until it is said otherwise.
     EmptyList(bool),
     /// Someone deletes the VM by hand; its Node stays.
@@ -94,6 +94,20 @@ pub enum Happening {
     Restart,
     /// The same, with a pool taken out of the configuration.
     RestartWithout(PoolName),
+}
+
+/// What becomes of a machine that is made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Builds {
+    /// It runs.
+    #[default]
+    Well,
+    /// It ends in ERROR: no valid host was found.
+    Fail,
+    /// It stays in BUILD.
+    Hang,
+    /// It is ACTIVE, has no address and is never heard.
+    WithoutAddress,
 }
 
 /// What is wrong with a scenario, and where.
@@ -267,6 +281,10 @@ fn read_happening(text: &str) -> Result<Happening, String> {
         "down" | "off" => Ok(false),
         other => Err(format!("`{other}`: write up, down, on or off")),
     };
+    let builds = |so, switch| {
+        let so = if on(switch)? { so } else { Builds::Well };
+        Ok(Happening::Builds(so))
+    };
     match words.as_slice() {
         ["die", name] => Ok(Happening::Die(node(name))),
         ["break", name] => Ok(Happening::Break(node(name))),
@@ -281,7 +299,9 @@ fn read_happening(text: &str) -> Result<Happening, String> {
         ["lose-journal"] => Ok(Happening::LoseJournal),
         ["restart"] => Ok(Happening::Restart),
         ["restart", "without", pool] => Ok(Happening::RestartWithout(PoolName::new(*pool))),
-        ["builds-fail", switch] => Ok(Happening::BuildsFail(on(switch)?)),
+        ["builds-fail", switch] => builds(Builds::Fail, switch),
+        ["builds-hang", switch] => builds(Builds::Hang, switch),
+        ["builds-without-address", switch] => builds(Builds::WithoutAddress, switch),
         ["empty-list", switch] => Ok(Happening::EmptyList(on(switch)?)),
         ["unschedulable", count] => Ok(Happening::Unschedulable(
             count

@@ -25,6 +25,9 @@ const BEGIN: Timestamp = Timestamp(1_767_225_600_000);
 /// How often the world is listed, leases are renewed and sources report.
 const LISTING: u64 = 10;
 
+/// How often the ports are looked at.
+const PORTS: u64 = 120;
+
 /// The name of the cluster in every scenario.
 const CLUSTER: &str = "scenario";
 
@@ -168,6 +171,11 @@ impl<'a> Rehearsal<'a> {
         self.model.machines().collect()
     }
 
+    /// Those for whose machines there are ports, and no machine of theirs is there.
+    pub fn ports_left(&self) -> Vec<OperationId> {
+        self.model.ports_left()
+    }
+
     /// The inputs that cannot be heard just now.
     pub fn unheard(&self) -> Vec<SourceName> {
         let unheard = self.heard.iter().filter(|(_, heard)| !**heard);
@@ -254,23 +262,30 @@ impl<'a> Rehearsal<'a> {
         for (key, result) in self.model.advance(now.wall) {
             self.step(now, Input::Outcome(key, result));
         }
-        self.look(now, second.is_multiple_of(LISTING));
+        self.look(now, second);
         if second.is_multiple_of(self.scenario.every.as_secs().max(1)) {
             self.speak(now, second / self.scenario.every.as_secs().max(1));
         }
         self.step(now, Input::Tick);
     }
 
-    fn look(&mut self, now: Now, listing: bool) {
+    fn look(&mut self, now: Now, second: u64) {
+        let listing = second.is_multiple_of(LISTING);
         let heard = |source| self.heard.get(&source).copied().unwrap_or_default();
         let (cloud, cluster) = (heard(SourceName::Openstack), heard(SourceName::Kubernetes));
         let mut observed = self.model.observe(now.wall, listing);
         if listing {
             observed.extend(self.model.leases());
         }
+        if second.is_multiple_of(PORTS) {
+            observed.push(self.model.ports());
+        }
         for observation in observed {
             use rhizome_engine::event::Observation;
-            let of_cloud = matches!(observation, Observation::Servers { .. });
+            let of_cloud = matches!(
+                observation,
+                Observation::Servers { .. } | Observation::Ports(_)
+            );
             if if of_cloud { cloud } else { cluster } {
                 self.step(now, Input::Observation(observation));
             }
@@ -329,7 +344,7 @@ impl<'a> Rehearsal<'a> {
                 self.report(now);
             }
             Happening::Unschedulable(count) => self.model.unschedulable = *count,
-            Happening::BuildsFail(fail) => self.model.builds_fail = *fail,
+            Happening::Builds(so) => self.model.builds = *so,
             Happening::EmptyList(empty) => self.model.empty_list = *empty,
             Happening::Alert {
                 name,

@@ -172,6 +172,7 @@ pub enum Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Active,
+    NoAddress,
     Never,
     Fails(&'static str),
 }
@@ -292,6 +293,11 @@ impl Server {
     /// be left alone.
     pub fn is_ours(&self) -> bool {
         self.is_marked() && !self.metadata.contains_key(mark::DO_NOT_TOUCH)
+    }
+
+    /// Whether it came up without a network: it has no address, and its guest is not heard.
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.outcome == Outcome::NoAddress
     }
 
     /// Its address on the network.
@@ -506,6 +512,9 @@ impl World {
             None => None,
         };
         let gone = server.delete_after_build;
+        if server.is_cut_off() {
+            self.unbind_ports(id);
+        }
         if let Some(fact) = fact {
             self.note(fact);
         }
@@ -530,17 +539,21 @@ impl World {
         }
     }
 
+    /// A port that was made before its server outlives it, bound to none.
+    fn unbind_ports(&mut self, server: &str) {
+        for port in self.cloud.ports.values_mut() {
+            if port.device.as_deref() == Some(server) {
+                port.device = None;
+                port.updated = self.now;
+                port.revision += 1;
+            }
+        }
+    }
+
     /// Takes a server away at once, as when its deletion ends or its host burns.
     pub fn remove_server(&mut self, id: &str) {
         if let Some(mut server) = self.cloud.servers.remove(id) {
-            // A port that was made before its server outlives it.
-            for port in self.cloud.ports.values_mut() {
-                if port.device.as_deref() == Some(id) {
-                    port.device = None;
-                    port.updated = self.now;
-                    port.revision += 1;
-                }
-            }
+            self.unbind_ports(id);
             for group in self.cloud.groups.values_mut() {
                 group.members.retain(|member| member != id);
             }
@@ -556,7 +569,7 @@ impl World {
 
 fn finish_build(server: &mut Server, now: Timestamp) -> Option<Fact> {
     match server.outcome {
-        Outcome::Active => {
+        Outcome::Active | Outcome::NoAddress => {
             server.vm_state = VmState::Active;
             server.launched = Some(now);
             server.built = true;

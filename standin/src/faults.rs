@@ -54,6 +54,9 @@ pub enum Fault {
     CutBody,
     /// The server that it creates stays in BUILD for ever.
     BuildForever,
+    /// The server that it creates is ACTIVE and has no address, its ports unbound: seen when
+    /// another create that named them failed. Nobody hears of its guest.
+    NoAddress,
     /// The server that it creates goes to ERROR, with this message.
     BuildFails(&'static str),
     /// The server that it deletes stays there, its task `deleting`, for ever.
@@ -79,6 +82,7 @@ impl Fault {
             Self::SlowBody(..) => "slow_body",
             Self::CutBody => "cut_body",
             Self::BuildForever => "build_forever",
+            Self::NoAddress => "no_address",
             Self::BuildFails(_) => "build_fails",
             Self::DeleteStuck => "delete_stuck",
             Self::HostDead => "host_dead",

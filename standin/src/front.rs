@@ -341,6 +341,7 @@ fn carry_out(
     world.keystone_away = faults.keystone_down;
     world.next_build = match fault {
         Some(Fault::BuildForever) => Some(Outcome::Never),
+        Some(Fault::NoAddress) => Some(Outcome::NoAddress),
         Some(Fault::BuildFails(message)) => Some(Outcome::Fails(message)),
         _ => None,
     };

@@ -240,7 +240,7 @@ impl World {
         let servers = &self.cloud.servers;
         self.guests.guests.retain(|id, _| servers.contains_key(id));
         for server in self.cloud.servers.values() {
-            if !server.built {
+            if !server.built || server.is_cut_off() {
                 continue;
             }
             let guest = self

@@ -28,13 +28,14 @@ const PORT_FIELDS: [&str; 9] = [
 const FLOATING_FIELDS: [&str; 4] = ["floating_network_id", "port_id", "description", "tags"];
 
 /// Fields by which ports and floating addresses are filtered here.
-const FILTERS: [&str; 9] = [
+const FILTERS: [&str; 10] = [
     "id",
     "name",
     "description",
     "device_id",
     "network_id",
     "port_id",
+    "tags",
     "fields",
     "limit",
     "marker",
@@ -281,11 +282,21 @@ fn bad_filter(request: &Request) -> Option<Answer> {
 }
 
 /// The rows that the query's filters take, a page of them, as Neutron writes lists.
+///
+/// Values of one filter are alternatives, filters come together. No tag is ever taken here.
 fn page(request: &Request, kind: &str, mut rows: Vec<Value>) -> Answer {
     const NO_FILTERS: [&str; 3] = ["fields", "limit", "marker"];
-    for (name, value) in &request.query {
+    let values = |name: &str| -> Vec<&str> {
+        let named = request.query.iter().filter(|(other, _)| other == name);
+        named.map(|(_, value)| value.as_str()).collect()
+    };
+    for (name, _) in &request.query {
         if !NO_FILTERS.contains(&name.as_str()) {
-            rows.retain(|row| row.get(name).and_then(Value::as_str) == Some(value));
+            let wanted = values(name);
+            rows.retain(|row| {
+                let value = row.get(name).and_then(Value::as_str);
+                value.is_some_and(|value| wanted.contains(&value))
+            });
         }
     }
     rows.sort_by_key(|row| text_or_empty(row, "/id").to_owned());
@@ -298,13 +309,20 @@ fn page(request: &Request, kind: &str, mut rows: Vec<Value>) -> Answer {
         .unwrap_or(usize::MAX);
     let more = rows.len() > limit;
     rows.truncate(limit);
+    let last = rows
+        .last()
+        .map(|last| text_or_empty(last, "/id").to_owned());
+    let fields = values("fields");
+    if !fields.is_empty() {
+        for row in rows.iter_mut().filter_map(Value::as_object_mut) {
+            row.retain(|field, _| fields.contains(&field.as_str()));
+        }
+    }
     let mut body = json!({kind: rows});
-    if more && let Some(last) = rows.last() {
+    if more && let Some(last) = last {
         let href = format!(
-            "{}{}?limit={limit}&marker={}",
-            request.base,
-            request.path,
-            text_or_empty(last, "/id")
+            "{}{}?limit={limit}&marker={last}",
+            request.base, request.path
         );
         crate::json::set(
             &mut body,

@@ -52,6 +52,7 @@ struct End {
     operations: usize,
     duplicates: usize,
     orphans: usize,
+    ports: usize,
 }
 
 fn end_of(rehearsal: &Rehearsal<'_>) -> End {
@@ -73,6 +74,7 @@ fn end_of(rehearsal: &Rehearsal<'_>) -> End {
             .iter()
             .filter(|fact| fact.there && !state.owned.contains_key(&fact.vm))
             .count(),
+        ports: rehearsal.ports_left().len(),
     }
 }
 
@@ -129,8 +131,13 @@ fn killed_at_every_record_the_world_comes_out_the_same() {
             run_to_the_end(&mut whole);
             let wanted = end_of(&whole);
             assert_eq!(
-                (wanted.operations, wanted.duplicates, wanted.orphans),
-                (0, 0, 0),
+                (
+                    wanted.operations,
+                    wanted.duplicates,
+                    wanted.orphans,
+                    wanted.ports
+                ),
+                (0, 0, 0, 0),
                 "{name}"
             );
             assert!(whole.journal().len() > 20, "{name} hardly does anything");

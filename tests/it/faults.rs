@@ -21,9 +21,13 @@ fn create(fault: Fault) -> Rule {
 
 /// A site where an addition meets the fault and ends well; it is looked at once more.
 fn added_in_spite_of(fault: Fault) -> Site {
+    added_at(Setup::default(), fault)
+}
+
+fn added_at(setup: Setup, fault: Fault) -> Site {
     let site = Site::settled(Setup {
         decision_expiry: "10s",
-        ..Setup::default()
+        ..setup
     });
     let name = fault.name();
     site.standin.fault(create(fault));
@@ -96,6 +100,37 @@ fn a_cloud_that_is_asked_too_often_is_asked_again_when_it_says() {
 fn a_server_that_fails_to_build_is_taken_away_and_another_made() {
     let site = added_in_spite_of(Fault::BuildFails(NO_VALID_HOST));
     assert_eq!(creates(&site), (3, 3), "the one in ERROR is gone");
+    told(&site, "the VM is in ERROR: No valid host was found.");
+}
+
+#[test]
+fn a_server_that_stays_in_build_is_taken_away_and_another_made() {
+    let site = added_at(impatient(), Fault::BuildForever);
+    told(&site, "BUILD without end: the VM is not ACTIVE after 15s");
+}
+
+#[test]
+fn a_server_without_an_address_is_taken_away_and_another_made() {
+    let site = added_at(impatient(), Fault::NoAddress);
+    let name = "ACTIVE without an address: the VM has none after 15s";
+    told(&site, name);
+}
+
+/// Where a VM that does not come up is given up soon, and still long after a good one is there.
+fn impatient() -> Setup {
+    Setup {
+        build_timeout: "15s",
+        ..Setup::default()
+    }
+}
+
+/// What became of the VM is told by its name, by `why` and in the log, with its notice.
+fn told(site: &Site, name: &str) {
+    let why = site.order(&["why", "workers", "--pool"]);
+    assert!(why.contains(name), "{why}");
+    let log = site.log();
+    let noticed = |line: &str| line.contains("ended: ") && line.contains(name);
+    assert!(log.lines().any(noticed), "{log}");
 }
 
 #[test]

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use rhizome::scenario::{Fate, Happening, Rehearsal, Scenario, Series};
+use rhizome::scenario::{Builds, Fate, Happening, Rehearsal, Scenario, Series};
 use rhizome_engine::action::{Action, ActionKind};
 use rhizome_engine::event::{SourceName, Target};
 use rhizome_engine::journal::Record;
@@ -69,8 +69,8 @@ fn scenario(dice: &mut Dice) -> Scenario {
                 Some(Happening::EmptyList(false)),
             ),
             6 => (
-                Happening::BuildsFail(true),
-                Some(Happening::BuildsFail(false)),
+                Happening::Builds(Builds::Fail),
+                Some(Happening::Builds(Builds::Well)),
             ),
             _ => {
                 let sources = [
@@ -206,6 +206,10 @@ fn peace(rehearsal: &Rehearsal<'_>) -> Result<(), String> {
     }
     if !state.open.is_empty() {
         return Err(format!("I20: intents without an outcome: {:?}", state.open));
+    }
+    let ports = rehearsal.ports_left();
+    if !ports.is_empty() {
+        return Err(format!("I38: ports of nobody: {ports:?}"));
     }
     let mut marks = BTreeSet::new();
     let mut count = 0;

@@ -272,7 +272,10 @@ impl Openstack {
             let sent = self.nova.change(pass, &token, change, trace).await;
             hand.answered();
             match sent {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    hand.accepted();
+                    return Ok(answer);
+                }
                 Err(ChangeError::Unauthorized(_)) if !renewed => {
                     renewed = true;
                     self.nova.forget(&token).await;

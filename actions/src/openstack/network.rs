@@ -204,7 +204,7 @@ impl Openstack {
         if addresses.is_empty() && ports.is_empty() {
             return Ok(Done::Already);
         }
-        if self.is_lived_on(operation, trace).await? {
+        if self.is_lived_on(operation, &ports, trace).await? {
             return Err(Failure::new(
                 FailureKind::NotOwned,
                 format!("a server lives on the ports of {operation}: they are left alone"),
@@ -256,9 +256,15 @@ impl Openstack {
         Ok(told.into_values().take(MAX_TOLD).collect())
     }
 
-    /// Whether a server lives on the ports of `operation`. That they are bound to none proves
-    /// nothing: when two creates name a port, Nova unbinds it from the one that lives.
-    async fn is_lived_on(&self, operation: OperationId, trace: &Trace) -> Result<bool, Failure> {
+    /// Whether a server lives on the ports of `operation`: by its mark, for that a port is bound
+    /// to none proves nothing (when two creates name it, Nova unbinds it from the one that
+    /// lives), or because a port is bound to it, for marks can be taken off.
+    async fn is_lived_on(
+        &self,
+        operation: OperationId,
+        ports: &[Port],
+        trace: &Trace,
+    ) -> Result<bool, Failure> {
         let listing = self.nova.servers(trace).await?;
         if !listing.complete() {
             return Err(Failure::new(
@@ -268,9 +274,10 @@ impl Openstack {
         }
         let operation = operation.to_string();
         Ok(listing.servers.iter().any(|server| {
-            server.ours(&self.options.cluster)
-                && server.mark(mark::NETWORK) == Some(&operation)
-                && server.status() != ServerStatus::Deleted
+            let marked = server.ours(&self.options.cluster)
+                && server.mark(mark::NETWORK) == Some(&operation);
+            let bound = ports.iter().any(|port| port.device_id == server.id);
+            (marked || bound) && server.status() != ServerStatus::Deleted
         }))
     }
 }

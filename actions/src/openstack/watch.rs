@@ -19,7 +19,7 @@ use crate::Seen;
 /// rather than so many deletions; they are asked for in the polls after.
 const MAX_ASKED: usize = 20;
 /// How often ports are looked at. What is left over there costs an address, and is taken away
-/// when it has been seen for five minutes: at the third look.
+/// when it has been seen for five minutes: at the fourth look.
 const PORTS_EVERY: Duration = Duration::from_secs(120);
 /// A source is to be reported on at least this often.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -30,13 +30,14 @@ impl Openstack {
         let interval = self.options.poll.min(REPORT_EVERY);
         let mut known: BTreeSet<VmId> = BTreeSet::new();
         let mut last_whole: Monotonic = self.clock.now().mono;
-        let mut ports_seen = last_whole;
+        // At once: what a restart left undone is told soon.
+        let mut ports_due = last_whole;
         let mut was_flowing = true;
         loop {
             let (mut seen, trouble) = self.look_once(&mut known).await;
             let now = self.clock.now().mono;
-            if now.since(ports_seen) >= PORTS_EVERY && trouble.is_empty() {
-                ports_seen = now;
+            if now >= ports_due && trouble.is_empty() {
+                ports_due = now.plus(PORTS_EVERY);
                 seen.extend(self.ports().await);
             }
             if trouble.is_empty() {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rhizome_actions::openstack::{Credentials, Interface, Machine, Openstack, OpenstackOptions};
-use rhizome_actions::{Executor, JoinOptions, TokenVault, UserData};
+use rhizome_actions::{Executor, JoinOptions, Seen, TokenVault, UserData};
 use rhizome_engine::action::{
     Action, ActionKey, ActionKind, ActionResult, Done, FailureKind, VmRef, mark,
 };
 use rhizome_engine::event::{Observation, ServerStatus, ServerView};
 use rhizome_engine::names::OperationId;
 use rhizome_engine::time::Timestamp;
+use tokio_util::sync::CancellationToken;
 
 use crate::acting::{Open, wall_clock};
 use crate::servers::{self, Openstack as Real};
@@ -91,6 +92,7 @@ fn marks(number: u64) -> BTreeMap<String, String> {
         (mark::CLUSTER, CLUSTER.to_owned()),
         (mark::POOL, POOL.to_owned()),
         (mark::OPERATION, operation(number).to_string()),
+        (mark::NETWORK, operation(number).to_string()),
         (mark::EPOCH, "1".to_owned()),
     ]
     .map(|(key, value)| (key.to_owned(), value))
@@ -157,6 +159,26 @@ impl Bench {
             server.is_some_and(|server| server.status == status && server.task_state.is_none())
         });
         found.await.unwrap()
+    }
+
+    /// Whether a watch that begins now tells of ports that this operation made.
+    async fn has_ports(&self, number: u64) -> bool {
+        let (sender, mut seen) = tokio::sync::mpsc::channel(100);
+        let stop = CancellationToken::new();
+        let watch = self.client.watch(sender, stop.clone());
+        let look = async {
+            let ports = loop {
+                if let Seen::Observation(Observation::Ports(ports)) = seen.recv().await.unwrap() {
+                    break ports;
+                }
+            };
+            stop.cancel();
+            ports
+                .iter()
+                .any(|ports| ports.operation == operation(number))
+        };
+        let patient = tokio::time::timeout(PATIENCE, async { tokio::join!(watch, look).1 });
+        patient.await.expect("a look at the ports")
     }
 
     async fn gone(&self, id: &str) {
@@ -303,4 +325,59 @@ async fn what_is_not_there_is_refused_with_novas_words() {
             "{what}: {failure}"
         );
     }
+}
+
+/// A pool whose machines have ports and floating addresses of ours.
+fn with_ports(real: &Real) -> Machine {
+    Machine {
+        own_ports: true,
+        floating_network: Some(real.get("public").to_owned()),
+        ..machine(real, "demo")
+    }
+}
+
+#[tokio::test]
+async fn a_port_of_our_own_outlives_its_server_until_it_is_released() {
+    let Some(real) = servers::openstack() else {
+        return;
+    };
+    let bench = bench(real, credential(real), with_ports(real));
+    let id = created(&bench, "mongo-1", 31).await;
+    let server = bench.is(&id, ServerStatus::Active).await;
+    assert_eq!(server.addresses.len(), 2, "fixed and floating: {server:?}");
+    let release = ActionKind::ReleasePorts {
+        operation: operation(31),
+    };
+    let lived_on = bench.act(32, release.clone()).await.unwrap_err();
+    assert_eq!(lived_on.kind, FailureKind::NotOwned, "{lived_on}");
+    let delete = ActionKind::DeleteServer {
+        vm: vm(&server, 31),
+    };
+    assert_eq!(bench.act(32, delete).await, Ok(Done::Accepted));
+    bench.gone(&id).await;
+    assert!(bench.has_ports(31).await, "Nova keeps it");
+    assert_eq!(bench.act(32, release.clone()).await, Ok(Done::Accepted));
+    assert_eq!(bench.act(32, release).await, Ok(Done::Already));
+    assert!(!bench.has_ports(31).await);
+}
+
+#[tokio::test]
+async fn a_port_whose_server_never_came_is_seen_and_swept() {
+    let Some(real) = servers::openstack() else {
+        return;
+    };
+    // The port is made first, and then Nova knows no such image: as far as a kill would get.
+    let imageless = Machine {
+        image: "00000000-0000-4000-8000-000000000000".to_owned(),
+        ..with_ports(real)
+    };
+    let bench = bench(real, credential(real), imageless);
+    let failure = bench.act(41, create("mongo-1", 41)).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+    assert!(bench.has_ports(41).await);
+    let sweep = ActionKind::ReleasePorts {
+        operation: operation(41),
+    };
+    assert_eq!(bench.act(42, sweep).await, Ok(Done::Accepted));
+    assert!(!bench.has_ports(41).await);
 }

@@ -776,6 +776,18 @@ async fn network(t: &mut Target) -> String {
     for (what, path) in [
         ("ports by their description", "/ports?description=op-1"),
         ("ports by a field that is none", "/ports?nothing=1"),
+        (
+            "ports with a few fields",
+            "/ports?description=op-1&fields=id&fields=name&fields=description",
+        ),
+        (
+            "ports by names, one of them nobody's",
+            "/ports?name=w-1&name=w-9&fields=name",
+        ),
+        (
+            "ports by a tag that was thrown away",
+            "/ports?tags=t&fields=id",
+        ),
         ("no ports", "/ports?description=op-3"),
         ("a port that is none", "/ports/nothing"),
         (
@@ -859,6 +871,9 @@ async fn attached(t: &mut Target, port: &str) {
     .await;
     let path = format!("/ports/{port}");
     t.neutron("a port in use", "GET", &path, None).await;
+    let of_server = format!("/ports?device_id={id}&fields=id&fields=device_id");
+    t.neutron("the ports of a server", "GET", &of_server, None)
+        .await;
     let found = t
         .neutron(
             "its floating address",

@@ -172,6 +172,106 @@ async fn the_next_flavor_zone_and_network_are_taken_where_the_first_has_no_room(
 }
 
 #[tokio::test]
+async fn a_port_that_was_unbound_from_a_server_that_is_there_is_left_alone() {
+    let field = Field::with(Options::default(), with_address).await;
+    field
+        .standin
+        .fault(Rule::new(SERVERS, Fault::NoAddress).method("POST"));
+    let Ok(Done::Created { vm }) = token_and_create(&field).await else {
+        panic!("not created");
+    };
+    let seen = field.server_is(vm.as_str(), ServerStatus::Active).await;
+    assert!(seen.addresses.is_empty(), "{seen:?}");
+    let release = ActionKind::ReleasePorts {
+        operation: operation(1),
+    };
+    let failure = field.act(&action(1, release.clone())).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::NotOwned, "{failure}");
+    let delete = ActionKind::DeleteServer {
+        vm: vm_ref(&seen, 1),
+    };
+    assert_eq!(field.done(1, delete).await, Done::Accepted);
+    field
+        .until(|seen| server(seen, vm.as_str()).is_none().then_some(()))
+        .await;
+    assert_eq!(field.done(1, release).await, Done::Accepted);
+    assert_eq!(left(&field), (0, 0));
+}
+
+#[tokio::test]
+async fn a_port_of_a_server_whose_marks_were_taken_off_is_left_alone() {
+    let field = Field::with(Options::default(), with_address).await;
+    let Ok(Done::Created { vm }) = token_and_create(&field).await else {
+        panic!("not created");
+    };
+    field.standin.world(|world| {
+        let server = world.cloud.servers.get_mut(vm.as_str()).unwrap();
+        server.metadata.clear();
+    });
+    let release = ActionKind::ReleasePorts {
+        operation: operation(1),
+    };
+    let failure = field.act(&action(2, release)).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::NotOwned, "{failure}");
+    assert_eq!(left(&field), (1, 1));
+}
+
+#[tokio::test]
+async fn ports_are_not_released_on_a_list_that_is_not_whole() {
+    let field = Field::with(Options::default(), with_address).await;
+    let Ok(Done::Created { vm }) = token_and_create(&field).await else {
+        panic!("not created");
+    };
+    field.standin.world(|world| {
+        world.cloud.down_cells.insert(vm.as_str().to_owned());
+    });
+    let release = ActionKind::ReleasePorts {
+        operation: operation(1),
+    };
+    let failure = field.act(&action(2, release)).await.unwrap_err();
+    assert!(
+        matches!(failure.kind, FailureKind::Retry { .. }),
+        "{failure}"
+    );
+    assert_eq!(left(&field), (1, 1));
+}
+
+#[tokio::test]
+async fn a_port_whose_server_never_came_is_seen_and_can_be_released() {
+    let field = Field::with(Options::default(), with_address).await;
+    field.standin.fault(
+        Rule::new(SERVERS, Fault::DropBefore)
+            .method("POST")
+            .times(1),
+    );
+    let failure = token_and_create(&field).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unknown, "{failure}");
+    let mut watching = field.watch();
+    let [seen] = watching
+        .until(&field, |seen| match seen {
+            Seen::Observation(Observation::Ports(ports)) => ports.try_into().ok(),
+            _ => None,
+        })
+        .await;
+    let seen: PortsView = seen;
+    assert_eq!(seen.operation, operation(1));
+    // Another operation sweeps it.
+    let release = ActionKind::ReleasePorts {
+        operation: seen.operation,
+    };
+    assert_eq!(field.done(9, release).await, Done::Accepted);
+    assert_eq!(left(&field), (0, 0));
+    let none = watching
+        .until(&field, |seen| match seen {
+            Seen::Observation(Observation::Ports(ports)) => Some(ports),
+            _ => None,
+        })
+        .await;
+    assert_eq!(none, []);
+    watching.stop.cancel();
+}
+
+#[tokio::test]
 async fn the_watch_tells_whose_ports_there_are() {
     let field = Field::with(Options::default(), with_address).await;
     let Ok(Done::Created { .. }) = token_and_create(&field).await else {

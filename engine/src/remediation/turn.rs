@@ -58,14 +58,16 @@ impl Turn<'_> {
             Work::Watch(what, test) => match test(&view) {
                 Test::Yes => self.moved(self.pass(operation.clone())),
                 Test::Failed(why) => self.moved(self.give_up(operation.clone(), &why)),
-                Test::NotYet => self.wait_in_time(operation, LOOK_AGAIN, what),
+                Test::NotYet => self.wait_in_time(operation, LOOK_AGAIN, what, None),
+                Test::Stuck(why) => self.wait_in_time(operation, LOOK_AGAIN, what, Some(why)),
             },
             Work::Act(job) => {
                 let here = self.context.here();
                 if let Some(pause) = operation.pause
                     && !pause.left(here).is_zero()
                 {
-                    return self.wait_in_time(operation, pause.left(here), "a pause to be over");
+                    let left = pause.left(here);
+                    return self.wait_in_time(operation, left, "a pause to be over", None);
                 }
                 match job(&view) {
                     // A step that never got its call through is late, not tried once more.
@@ -74,14 +76,14 @@ impl Turn<'_> {
                             && self.left(operation).is_zero()
                             && !self.waits_in_the_dark(operation) =>
                     {
-                        self.late(operation)
+                        self.late(operation, None)
                     }
                     Job::Do(kind) => Next::Act {
                         timeout: self.timeout(&kind, operation),
                         kind,
                     },
                     Job::Skip => self.moved(self.skipped(operation.clone())),
-                    Job::NotYet(what) => self.wait_in_time(operation, LOOK_AGAIN, what),
+                    Job::NotYet(what) => self.wait_in_time(operation, LOOK_AGAIN, what, None),
                     Job::No(why) => self.moved(self.give_up(operation.clone(), &why)),
                 }
             }
@@ -117,14 +119,21 @@ impl Turn<'_> {
         operation.committed || operation.phase != Phase::Doing
     }
 
-    /// Waits for `length`, or does what is to be done when the step's time is over.
-    fn wait_in_time(&self, operation: &Operation, length: Duration, what: &'static str) -> Next {
+    /// Waits for `length`, or does what is to be done when the step's time is over; `stuck` is
+    /// what that is then called.
+    fn wait_in_time(
+        &self,
+        operation: &Operation,
+        length: Duration,
+        what: &'static str,
+        stuck: Option<String>,
+    ) -> Next {
         let left = self.left(operation);
         if left.is_zero() {
             if self.waits_in_the_dark(operation) || self.cannot_tell_what_to_undo(operation) {
                 return wait(length, "sight to return", self.context);
             }
-            return self.late(operation);
+            return self.late(operation, stuck);
         }
         wait(length.min(left), what, self.context)
     }
@@ -151,10 +160,11 @@ impl Turn<'_> {
             && new.is_some_and(|new| matches!(self.seen.node(&new.node), Sight::Unknown))
     }
 
-    fn late(&self, operation: &Operation) -> Next {
-        let why = match &operation.failure {
-            Some(failure) => format!("step {} took too long: {failure}", operation.step),
-            None => format!("step {} took too long", operation.step),
+    fn late(&self, operation: &Operation, stuck: Option<String>) -> Next {
+        let why = match (stuck, &operation.failure) {
+            (Some(why), _) => why,
+            (None, Some(failure)) => format!("step {} took too long: {failure}", operation.step),
+            (None, None) => format!("step {} took too long", operation.step),
         };
         self.moved(self.react(operation.clone(), self.row.late, None, &why))
     }

@@ -10,6 +10,7 @@ use crate::cluster::Node;
 use crate::decision::Rung;
 use crate::event::{Ready, ServerStatus};
 use crate::remediation::OperationKind;
+use crate::time::show_duration;
 
 /// A sign of life counts as back only this long after a reboot was asked for.
 ///
@@ -42,6 +43,8 @@ pub(super) enum Test {
     Yes,
     /// Not yet.
     NotYet,
+    /// Not yet, and this is what it is called if it is still so when the step's time is over.
+    Stuck(String),
     /// It will not come, for this reason.
     Failed(String),
 }
@@ -302,7 +305,7 @@ pub(super) fn undo_ports(view: &View<'_>) -> Job {
 pub(super) fn clear_node(view: &View<'_>) -> Job {
     match stays_gone(view) {
         Test::Yes => view.on_old_node(|node| ActionKind::DeleteNode { node }),
-        Test::NotYet => Job::NotYet("the VM to be seen gone once more"),
+        Test::NotYet | Test::Stuck(_) => Job::NotYet("the VM to be seen gone once more"),
         Test::Failed(why) => Job::No(why),
     }
 }
@@ -398,10 +401,22 @@ pub(super) fn never(_: &View<'_>) -> Test {
     Test::NotYet
 }
 
+/// Whether the new VM runs and can be reached. What else may become of it has a name each, by
+/// which `why`, the notice and the log tell it; what was made is then undone.
 pub(super) fn is_active(view: &View<'_>) -> Test {
+    let after = || show_duration(view.context.pool.build_timeout);
     match view.server_of(view.made()) {
         Sight::There(server) => match &server.status {
             ServerStatus::Active if server.addressed => Test::Yes,
+            ServerStatus::Active => Test::Stuck(format!(
+                "ACTIVE without an address: the VM has none after {}",
+                after()
+            )),
+            ServerStatus::Build => Test::Stuck(format!(
+                "BUILD without end: the VM is not ACTIVE after {}",
+                after()
+            )),
+            // `No valid host` among others: Nova's words say which.
             ServerStatus::Error => Test::Failed(format!(
                 "the VM is in ERROR: {}",
                 server.fault.as_deref().unwrap_or("no fault was given")

@@ -183,7 +183,7 @@ fn addresses(world: &World, server: &Server) -> Value {
         json!({"version": 4, "addr": address, "OS-EXT-IPS:type": "fixed",
             "OS-EXT-IPS-MAC:mac_addr": mac})
     };
-    if !server.built {
+    if !server.built || server.is_cut_off() {
         return json!({});
     }
     let name = world.options.network_name.as_str();

@@ -197,6 +197,27 @@ async fn servers_that_never_get_done() {
 }
 
 #[tokio::test]
+async fn a_server_that_comes_up_without_an_address() {
+    let bench = Bench::start().await;
+    bench
+        .standin
+        .fault(Rule::new(SERVERS, Fault::NoAddress).method("POST").times(1));
+    let id = bench.create("w", json!({})).await;
+    bench.advance(600);
+    let path = format!("/servers/{id}");
+    let got = bench.nova(Method::GET, &path, None).await.body;
+    assert_eq!(
+        (&got["server"]["status"], &got["server"]["addresses"]),
+        (&json!("ACTIVE"), &json!({}))
+    );
+    let nodes = bench.kube(Method::GET, "/api/v1/nodes", None).await.body;
+    assert_eq!(nodes["items"], json!([]), "nobody hears of it");
+    assert_eq!(bench.nova(Method::DELETE, &path, None).await.status, 204);
+    bench.advance(3);
+    assert_eq!(bench.nova(Method::GET, &path, None).await.status, 404);
+}
+
+#[tokio::test]
 async fn a_delete_that_hangs_is_finished_by_a_second() {
     let bench = Bench::start().await;
     let id = bench.create("w", json!({})).await;

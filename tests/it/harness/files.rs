@@ -19,6 +19,8 @@ pub(crate) struct Setup {
     pub(crate) decision_expiry: &'static str,
     /// Whether it looks for a pause in the file `pause` and in the ConfigMap `rhizome/rhizome-pause`.
     pub(crate) pause: bool,
+    /// How long a VM may take to run and have an address.
+    pub(crate) build_timeout: &'static str,
 }
 
 /// A policy that never has a reason to act: what happens is the operator's.
@@ -33,6 +35,7 @@ impl Default for Setup {
             tokens: false,
             decision_expiry: "2m",
             pause: false,
+            build_timeout: "20m",
         }
     }
 }
@@ -119,6 +122,7 @@ pools:
     flavor: "3"
     networks: [{network}]
     labels: {{ example.org/pool: {POOL} }}
+    build_timeout: {build}
 listen:
   address: "127.0.0.1:0"
 {tokens}openstack:
@@ -146,6 +150,7 @@ limits:
 "#,
         keystone = standin.openstack_url(),
         expiry = setup.decision_expiry,
+        build = setup.build_timeout,
         user = credentials.username,
         project = credentials.project,
     )

@@ -57,6 +57,46 @@ fn each_course_makes_these_calls_and_no_other() {
     assert_eq!(CALLS.len(), CASES.len());
 }
 
+/// How it is told that a VM stays in BUILD.
+const BUILD_WITHOUT_END: &str = "failed: BUILD without end: the VM is not ACTIVE after 20m";
+
+/// How it is told that a VM runs and cannot be reached.
+const WITHOUT_AN_ADDRESS: &str = "failed: ACTIVE without an address: the VM has none after 20m";
+
+#[test]
+fn what_was_made_for_a_vm_that_does_not_come_up_is_undone_whatever_became_of_it() {
+    let none = Troubles::default();
+    let error = Troubles {
+        error: true,
+        ..none
+    };
+    let build = Troubles {
+        build_for_ever: true,
+        ..none
+    };
+    let no_address = Troubles {
+        no_address: true,
+        ..none
+    };
+    for troubles in [error, build, no_address] {
+        for (case, wanted) in [
+            (
+                Case::Add,
+                "create_token create_server delete_token delete_server release_ports",
+            ),
+            (Case::AddPlain, "create_server delete_server release_ports"),
+        ] {
+            let mut run = Run::new(case);
+            run.world.troubles = troubles;
+            let ending = run.run(|_, _| Fault::None);
+            let looks = |call: &&String| call.as_str() != "find_server";
+            let calls: Vec<_> = run.world.calls.iter().filter(looks).cloned().collect();
+            assert_eq!(calls.join(" "), wanted, "{case:?} {troubles:?}");
+            run.assert_clean(&ending);
+        }
+    }
+}
+
 #[test]
 fn machines_that_misbehave_lead_to_these_ends() {
     let none = Troubles::default();
@@ -66,6 +106,10 @@ fn machines_that_misbehave_lead_to_these_ends() {
     };
     let build = Troubles {
         build_for_ever: true,
+        ..none
+    };
+    let no_address = Troubles {
+        no_address: true,
         ..none
     };
     let no_join = Troubles {
@@ -91,11 +135,30 @@ fn machines_that_misbehave_lead_to_these_ends() {
             error,
             "failed: the VM is in ERROR: No valid host was found. ",
         ),
+        ("BUILD for ever", Case::Add, build, BUILD_WITHOUT_END),
         (
-            "BUILD for ever",
-            Case::Add,
+            "a plain VM in BUILD for ever",
+            Case::AddPlain,
             build,
-            "failed: step wait_active took too long",
+            BUILD_WITHOUT_END,
+        ),
+        (
+            "a replacement in BUILD for ever",
+            Case::ReplaceServing,
+            build,
+            BUILD_WITHOUT_END,
+        ),
+        (
+            "ACTIVE, and it cannot be reached",
+            Case::Add,
+            no_address,
+            WITHOUT_AN_ADDRESS,
+        ),
+        (
+            "a plain VM that cannot be reached",
+            Case::AddPlain,
+            no_address,
+            WITHOUT_AN_ADDRESS,
         ),
         (
             "it never joins",

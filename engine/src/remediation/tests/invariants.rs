@@ -60,6 +60,10 @@ fn i5_a_node_that_serves_is_removed_only_when_its_replacement_is_ready() {
             ..none
         },
         Troubles {
+            no_address: true,
+            ..none
+        },
+        Troubles {
             no_join: true,
             ..none
         },

@@ -46,6 +46,8 @@ pub(super) struct Troubles {
     pub error: bool,
     /// New VMs stay in BUILD for ever.
     pub build_for_ever: bool,
+    /// New VMs are ACTIVE and have no address.
+    pub no_address: bool,
     /// New VMs never join.
     pub no_join: bool,
     /// A pod's budget never lets it go.
@@ -261,6 +263,9 @@ impl World {
         {
             server.becomes = None;
             match becomes {
+                Becomes::Active if self.troubles.no_address => {
+                    server.view.status = ServerStatus::Active;
+                }
                 Becomes::Active => {
                     server.view.status = ServerStatus::Active;
                     server.view.addresses = vec!["10.0.0.5".to_owned()];
