@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use reqwest::{Method, StatusCode};
 use rhizome_engine::action::{Action, ActionResult, Done, Failure, FailureKind, mark};
 use rhizome_engine::event::{PortsView, ServerStatus};
-use rhizome_engine::names::{NodeName, OperationId, PoolName};
+use rhizome_engine::names::{NodeName, OperationId, PoolName, VmId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -273,12 +273,23 @@ impl Openstack {
             ));
         }
         let operation = operation.to_string();
-        Ok(listing.servers.iter().any(|server| {
-            let marked = server.ours(&self.options.cluster)
-                && server.mark(mark::NETWORK) == Some(&operation);
-            let bound = ports.iter().any(|port| port.device_id == server.id);
-            (marked || bound) && server.status() != ServerStatus::Deleted
-        }))
+        let marked = listing.servers.iter().any(|server| {
+            server.ours(&self.options.cluster)
+                && server.mark(mark::NETWORK) == Some(&operation)
+                && server.status() != ServerStatus::Deleted
+        });
+        if marked {
+            return Ok(true);
+        }
+        for bound in ports.iter().filter(|port| !port.device_id.is_empty()) {
+            // By its id: a list can lack a server that is there.
+            match self.nova.server(&VmId::new(&bound.device_id), trace).await {
+                Ok(server) if server.status() != ServerStatus::Deleted => return Ok(true),
+                Err(failure) if failure.kind != FailureKind::NotFound => return Err(failure),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -50,7 +50,7 @@ impl Engine {
         let mut before = std::mem::take(&mut self.sweep.ports);
         let left: BTreeMap<OperationId, Left> = ports
             .into_iter()
-            .filter(|what| self.pool_of_left(what).is_some())
+            .filter(|what| self.pool_of_left(now, what).is_some())
             .map(|what| {
                 let first = before.remove(&what.operation).map(|left| left.first);
                 let left = Left {
@@ -65,7 +65,7 @@ impl Engine {
     }
 
     /// The pool of ports that are left over; none if they are not, as far as can be seen.
-    fn pool_of_left(&self, ports: &PortsView) -> Option<PoolSlot> {
+    fn pool_of_left(&self, now: Now, ports: &PortsView) -> Option<PoolSlot> {
         let operation = ports.operation;
         let operations = &self.state.operations;
         let under_way = operations.contains_key(&operation)
@@ -79,7 +79,12 @@ impl Engine {
                 server.network == Some(operation) || server.operation == Some(operation)
             })
         };
-        if under_way || !self.is_of_this_journal(operation) || lived_on() {
+        // I26: the cloud may deny a VM that lives, and it needs its ports.
+        let lives = || {
+            let slot = self.world.cluster.slot(ports.node.as_str())?;
+            self.life(now, slot, self.world.cluster.member(slot)?)
+        };
+        if under_way || !self.is_of_this_journal(operation) || lived_on() || lives().is_some() {
             return None;
         }
         self.world.cluster.pool_slot(&ports.pool)
@@ -93,7 +98,7 @@ impl Engine {
         let left = self.sweep.ports.values().filter(due);
         let left: Vec<_> = left.map(|left| left.what.clone()).collect();
         for ports in left {
-            let Some(pool) = self.pool_of_left(&ports) else {
+            let Some(pool) = self.pool_of_left(now, &ports) else {
                 self.sweep.ports.remove(&ports.operation);
                 continue;
             };

@@ -239,6 +239,25 @@ fn ports_that_outlived_their_operation_are_swept_once_they_were_seen_so_for_five
 }
 
 #[test]
+fn ports_of_a_vm_that_the_cloud_denies_while_its_node_lives_are_left_alone() {
+    on_engine_stack(|| {
+        let mut lab = with_an_orphan(|node| node.listed = false);
+        let lives = |name: &str| {
+            Input::Observation(Observation::Ports(vec![PortsView {
+                operation: operation(7),
+                pool: pool(),
+                node: NodeName::new(name),
+            }]))
+        };
+        for _ in 0..5 {
+            lab.step(lives("w1"));
+            lab.run(120);
+        }
+        assert_eq!(released(&lab), Vec::<String>::new(), "{:?}", lab.decided());
+    });
+}
+
+#[test]
 fn ports_that_lack_one_condition_are_left_alone() {
     on_engine_stack(|| {
         // A VM with the operation's mark is listed: they are its.
