@@ -4,7 +4,7 @@ use rhizome_engine::decision::{Decision, Evidence, Refusal};
 use rhizome_engine::event::{Target, Wish};
 use rhizome_engine::journal::{Brake, Record};
 use rhizome_engine::names::PoolName;
-use rhizome_engine::remediation::OperationKind;
+use rhizome_engine::remediation::{Ending, Operation, OperationKind, Phase};
 use rhizome_engine::time::format_duration;
 
 use super::plain;
@@ -18,6 +18,22 @@ pub(super) fn told(told: &Told) -> String {
             "{} (asked {times} times, this was the last)",
             record(&told.record)
         ),
+    }
+}
+
+/// Where an operation stands, and what became of it.
+fn stands(operation: &Operation) -> String {
+    let step = operation.step.as_str();
+    let ended = |ending: &Ending| match ending {
+        Ending::Done => "done".to_owned(),
+        Ending::Dry => "nothing was done: a dry run".to_owned(),
+        Ending::Failed(why) => format!("failed: {}", plain(why)),
+        Ending::Cancelled(why) => format!("cancelled: {}", plain(why)),
+    };
+    match &operation.phase {
+        Phase::Doing => format!("step {step}"),
+        Phase::Undoing { ending, .. } => format!("step {step}, {}", ended(ending)),
+        Phase::Over { ending } => ended(ending),
     }
 }
 
@@ -37,13 +53,13 @@ pub(in crate::commands) fn record(record: &Record) -> String {
             state.owned.len()
         ),
         Record::Operation { operation } => format!(
-            "{} {} of {}: step {}",
+            "{} {} of {}: {}",
             operation.id,
             kind(operation.kind),
             operation
                 .node()
                 .map_or_else(|| operation.pool.to_string(), ToString::to_string),
-            operation.step.as_str()
+            stands(operation)
         ),
         Record::Intent { action, .. } => format!("{} {}", action.key, action.kind.name()),
         Record::Outcome { key, result, .. } => match result {
