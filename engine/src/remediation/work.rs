@@ -241,10 +241,12 @@ pub(super) fn out_of_service(view: &View<'_>) -> Job {
     match (is_off(view), view.server_of(view.old())) {
         (Test::Yes, _) => {}
         (Test::Failed(why), _) => return Job::No(why),
-        (Test::NotYet, Sight::There(server)) if server.status != ServerStatus::Shutoff => {
+        (Test::NotYet | Test::Stuck(_), Sight::There(server))
+            if server.status != ServerStatus::Shutoff =>
+        {
             return Job::No("the old VM is off no longer".to_owned());
         }
-        (Test::NotYet, _) => return Job::NotYet("the VM to be confirmed off"),
+        (Test::NotYet | Test::Stuck(_), _) => return Job::NotYet("the VM to be confirmed off"),
     }
     match view.node_of(view.old()) {
         // Someone else's word: it serves as well, and is not ours to take back.
