@@ -15,7 +15,7 @@ use crate::world::Strike;
 const BUSY: f64 = 1.8;
 
 /// Three workers are at 0.23 by this, two at 0.35, and one alone is not over 0.75.
-const CALM: f64 = 0.7;
+pub(crate) const CALM: f64 = 0.7;
 
 /// Pods of the work, all but one of which must be healthy at any time.
 const PODS: usize = 4;

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::Write;
 use std::sync::Mutex;
 
-use crate::courses::{Course, GROUPS, STORY};
+use crate::courses::{BUILD, Course, GROUPS, STORY};
 use crate::stage::Stage;
 use crate::world::World;
 
 /// Stages that are played side by side: they wait most of the time.
 const LANES: usize = 16;
+
+/// Where a kill of the sample may fall: most courses have so many records.
+const SAMPLED: usize = 24;
 
 /// How many records each course has when nobody is killed, by its name.
 pub(crate) type Lengths = BTreeMap<&'static str, usize>;
@@ -38,6 +41,54 @@ pub(crate) fn whole(world: impl Fn() -> Box<dyn World>) -> Lengths {
     }
     stage.end();
     lengths
+}
+
+/// The whole story, with one kill in each course: at which of its records, the seed says.
+pub(crate) fn sampled(world: Box<dyn World>, seed: u64) {
+    say(&format!("seed {seed}"));
+    let mut stage = Stage::new(world);
+    let mut dice = Dice(seed);
+    for course in &STORY {
+        let records = dice.upto(SAMPLED);
+        stage.kill_at(records);
+        let length = play(&mut stage, course);
+        let killed = if stage.spared() {
+            "not killed".to_owned()
+        } else {
+            format!("killed after {records}")
+        };
+        say(&format!("{}: {length} records, {killed}", course.name));
+    }
+    stage.end();
+}
+
+/// Each group of courses on one stage again and again, with the kill one record later each time,
+/// until it comes too late for all of them.
+pub(crate) fn at_every_record_in_turn(world: Box<dyn World>) {
+    let mut stage = Stage::new(world);
+    play(&mut stage, &BUILD);
+    for group in GROUPS {
+        let killed = killed_in(group);
+        if killed.iter().any(|course| course.name == BUILD.name) {
+            // It is told once only where machines take minutes.
+            continue;
+        }
+        for records in 1.. {
+            let mut late = true;
+            stage.freshen();
+            for course in killed {
+                stage.kill_at(records);
+                play(&mut stage, course);
+                late &= stage.spared();
+            }
+            stage.rest();
+            say(&format!("{}: killed after {records}", killed[0].name));
+            if late {
+                break;
+            }
+        }
+    }
+    stage.end();
 }
 
 /// Each group of courses once for each record that one of them has, with a kill there.
@@ -76,5 +127,19 @@ fn killed_at(world: Box<dyn World>, group: &'static [Course], lengths: &Lengths,
         play(&mut stage, course);
         // It may have had fewer records this time.
         stage.spared();
+    }
+}
+
+/// Enough of randomness for a sample, and the same everywhere (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    /// From 1 to `most`.
+    fn upto(&mut self, most: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        1 + usize::try_from((z ^ (z >> 31)) % most as u64).unwrap()
     }
 }

@@ -1,8 +1,10 @@
-//! The story: one text of courses, told on a world.
+//! The story: one text of courses, told on stand-ins and on real machines.
 //!
 //! `courses.rs` is the text. It knows a [`world::World`] and the program as its operators do, and
-//! not which world it is: `standins.rs` is made of our own cloud and cluster. `stage.rs` waits,
-//! kills and judges; after each course Nova, Neutron and the API server are asked what there is.
+//! not which world it is: `standins.rs` is made of our own cloud and cluster, `machines.rs` of
+//! OpenStack's own services, whose servers boot and become nodes of a real Kubernetes, with
+//! collectd in them and a real Kafka behind. `stage.rs` waits, kills and judges; after each course
+//! Nova, Neutron and the API server are asked what there is.
 //!
 //! Nothing here asserts how long anything takes: states are waited for, with patience.
 #![allow(
@@ -17,13 +19,17 @@
 mod accounts;
 mod courses;
 mod kills;
+mod machines;
 #[path = "../it/harness/program.rs"]
 mod program;
+#[path = "../servers/scripts.rs"]
+mod scripts;
 mod site;
 mod stage;
 mod standins;
 mod world;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rhizome::clock::RealClock;
@@ -40,10 +46,35 @@ fn passed(clock: &RealClock, since: Monotonic) -> Duration {
     clock.now().mono.since(since)
 }
 
+/// One story at a time: real machines leave no room beside them.
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn the_story_comes_out_on_stand_ins() {
+    let _turn = turn();
     let lengths = kills::whole(stand_ins);
     kills::at_every_record(&lengths, stand_ins);
+}
+
+/// With one kill in each course, at a record that `RHIZOME_STORY_SEED` says. With
+/// `RHIZOME_STORY=every` each course again and again, with a kill at each of its records.
+#[test]
+fn the_story_comes_out_on_machines_that_boot() {
+    let _turn = turn();
+    let Some(machines) = machines::Machines::start() else {
+        return;
+    };
+    let setting = |name: &str| std::env::var(name).ok();
+    if setting("RHIZOME_STORY").is_some_and(|value| value == "every") {
+        kills::at_every_record_in_turn(Box::new(machines));
+    } else {
+        let seed = setting("RHIZOME_STORY_SEED").map_or(1, |seed| seed.parse().unwrap());
+        kills::sampled(Box::new(machines), seed);
+    }
 }
 
 fn stand_ins() -> Box<dyn world::World> {

@@ -12,7 +12,8 @@ use rhizome_engine::remediation::{Ending, OperationKind, Phase};
 use rhizome_engine::time::Clock;
 use rhizome_standin::Ledger;
 
-use crate::site::Site;
+use crate::courses::CALM;
+use crate::site::{MIN, Site};
 use crate::world::{Strike, Truth, Worker, World};
 use crate::{PATIENCE, accounts, passed};
 
@@ -133,6 +134,26 @@ impl Stage {
         let workers = self.workers();
         let worn = workers.iter().find(|worker| self.struck.contains(worker));
         worn.or(workers.first()).expect("a worker").clone()
+    }
+
+    /// Sees to it that there is a fresh worker: an operator has a worn one replaced if need be.
+    pub(crate) fn freshen(&mut self) {
+        let struck = self.struck.clone();
+        if self.workers().iter().any(|worker| !struck.contains(worker)) {
+            return;
+        }
+        let worn = self.worn();
+        self.order(&["replace", &worn.node, "--why", "worn"]);
+        self.until("the worn worker to be gone", |stage| {
+            (!stage.workers().contains(&worn)).then_some(())
+        });
+        self.until_settled(MIN);
+    }
+
+    /// Waits until the pool is at its minimum again, whatever the course left.
+    pub(crate) fn rest(&mut self) {
+        self.world.set_demand(CALM);
+        self.until_settled(MIN);
     }
 
     /// The course may touch this worker, and those that it makes itself.

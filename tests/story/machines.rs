@@ -1,0 +1,430 @@
+//! The story's world of machines that boot: OpenStack's own services, a real Kubernetes, a real
+//! Kafka, and in each worker what its user data makes of it: containerd, kubelet and collectd.
+//!
+//! Rhizome has the rights of `deploy/rbac.yaml` here, and an application credential.
+
+mod apis;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::scripts;
+use crate::world::{Pace, Place, Strike, Truth, Worker, World};
+use apis::{Cloud, Cluster};
+
+const TOPIC: &str = "story";
+
+/// The pods that are put to work.
+const WORK: &str = "web";
+
+/// Where collectd in a machine reads how busy it is said to be, in percent.
+const LOAD: &str = "/run/story-load";
+
+/// So many looks later a worker is told again.
+const REMEMBER: u32 = 8;
+
+/// Everything that the story is told on here.
+pub(crate) struct Machines {
+    env: BTreeMap<String, String>,
+    runtime: Runtime,
+    cloud: Cloud,
+    cluster: Cluster,
+    place: Place,
+    pace: Pace,
+    demand: f64,
+    /// What each server was told last of how busy it is.
+    told: BTreeMap<String, u32>,
+    /// Looks until all are told anew: whoever boots has forgotten it.
+    remember: u32,
+}
+
+impl Machines {
+    /// Brings everything up; nothing if it cannot be had here.
+    pub(crate) fn start() -> Option<Self> {
+        rhizome_actions::install_crypto_provider();
+        if !scripts::run("machines", "up", &[], &[]) {
+            return None;
+        }
+        let env = scripts::env("machines");
+        if !kafka_up(&env) {
+            return None;
+        }
+        let broker = scripts::env("kafka");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(topic(&broker["plain"]));
+        let token = service_account(&env);
+        let place = place(&env, &broker, token);
+        let cluster = Cluster::new(&place.cluster, &env["ca"], &everything(&env));
+        let cloud = Cloud::new(&env["keystone"], "demo", &env["password"]);
+        Some(Self {
+            runtime,
+            cloud,
+            cluster,
+            place,
+            pace: pace(),
+            demand: 0.0,
+            told: BTreeMap::new(),
+            remember: REMEMBER,
+            env,
+        })
+    }
+
+    /// The switchboard: what it says, if it could do it.
+    fn machine(&self, arguments: &[&str]) -> Option<String> {
+        let output = Command::new(&self.env["machine"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success().then_some(said)
+    }
+
+    fn switch(&self, arguments: &[&str]) {
+        assert!(self.machine(arguments).is_some(), "{arguments:?}");
+    }
+
+    /// The work spreads over the workers that are ready: tells each how busy it is by that.
+    fn spread(&mut self, truth: &Truth) {
+        let master = &self.env["master"];
+        let workers = truth.nodes.values().filter(|node| node.server != *master);
+        let ready: Vec<_> = workers
+            .filter(|node| node.ready && !node.cordoned)
+            .collect();
+        let share = self.demand / f64::from(u32::try_from(ready.len().max(1)).unwrap());
+        let percent = (share.min(1.0) * 100.0).round();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 100"
+        )]
+        let percent = percent as u32;
+        self.remember -= 1;
+        if self.remember == 0 {
+            self.remember = REMEMBER;
+            self.told.clear();
+        }
+        for node in ready {
+            if self.told.get(&node.server) == Some(&percent) {
+                continue;
+            }
+            let line = format!("echo {percent} >{LOAD}");
+            // One that is dead by now cannot be told.
+            if self
+                .machine(&["sh", &node.server, "sh", "-c", &line])
+                .is_some()
+            {
+                self.told.insert(node.server.clone(), percent);
+            }
+        }
+    }
+}
+
+impl World for Machines {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
+    fn set_demand(&mut self, workers: f64) {
+        self.demand = workers;
+    }
+
+    fn put_to_work(&mut self, pods: usize, healthy: usize) {
+        apply(
+            &self.env,
+            &json!({"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "apps/v1", "kind": "Deployment",
+             "metadata": {"name": WORK, "namespace": "default"},
+             "spec": {"replicas": pods, "selector": {"matchLabels": {"app": WORK}},
+                "template": {"metadata": {"labels": {"app": WORK}},
+                    "spec": {"terminationGracePeriodSeconds": 1,
+                        "containers": [{"name": "main", "image": "localhost/busybox:stable",
+                            "imagePullPolicy": "IfNotPresent", "command": ["sleep", "86400"],
+                            "resources": {"requests": {"cpu": "50m", "memory": "16Mi"}}}]}}}},
+            {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+             "metadata": {"name": WORK, "namespace": "default"},
+             "spec": {"minAvailable": healthy, "selector": {"matchLabels": {"app": WORK}}}}]}),
+        );
+    }
+
+    fn strike(&mut self, worker: &Worker, what: Strike) {
+        let server = worker.server.as_str();
+        match what {
+            Strike::PlugPulled => {
+                // With the power its disk is lost: it boots, and is no node any more.
+                let damage = ["rm", "-f", "/usr/bin/kubelet", "/usr/sbin/collectd"];
+                self.switch(&[&["sh", server][..], &damage].concat());
+                self.switch(&["kill", server]);
+            }
+            Strike::QuickReboot => self.switch(&["reboot", server]),
+            Strike::Hung => self.switch(&["freeze", server]),
+            Strike::Cut => self.switch(&["cut", server]),
+            Strike::AgentDead => self.switch(&["sh", server, "systemctl", "stop", "collectd"]),
+            Strike::Stopped => {
+                let stop = json!({"os-stop": null});
+                let stop = self.cloud.act(server, &stop);
+                assert!(
+                    self.runtime.block_on(stop),
+                    "{worker:?} could not be stopped"
+                );
+            }
+        }
+    }
+
+    fn mend(&mut self, worker: &Worker, what: Strike) {
+        assert_eq!(what, Strike::AgentDead, "the others are Rhizome's to mend");
+        self.switch(&["sh", &worker.server, "systemctl", "start", "collectd"]);
+    }
+
+    fn set_kafka(&mut self, up: bool) {
+        let done = if up {
+            kafka_up(&self.env)
+        } else {
+            scripts::run("kafka", "down", &[], &[])
+        };
+        assert!(done, "kafka");
+    }
+
+    fn set_keystone(&mut self, up: bool) {
+        let settings = [
+            ("RHIZOME_SERVERS_DIR", self.env["openstack"].as_str()),
+            ("RHIZOME_STACK_DRIVER", "machines"),
+        ];
+        let done = if up {
+            scripts::run("openstack", "up", &[], &settings)
+        } else {
+            scripts::run("openstack", "down", &["--kill", "keystone"], &settings)
+        };
+        assert!(done, "keystone");
+    }
+
+    fn truth(&mut self) -> Option<Truth> {
+        let (servers, ports) = self.runtime.block_on(self.cloud.look())?;
+        let (nodes, tokens, running) = self.runtime.block_on(self.cluster.look(WORK))?;
+        let truth = Truth {
+            servers,
+            ports,
+            nodes,
+            tokens,
+            running,
+        };
+        self.spread(&truth);
+        Some(truth)
+    }
+
+    fn wrong(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn tell(&mut self) -> String {
+        let kubectl = |arguments: &[&str]| kubectl(&self.env, arguments);
+        let mut told = vec![
+            kubectl(&["get", "nodes,pods,csr", "-A", "-o", "wide"]),
+            kubectl(&["get", "events", "-A", "--sort-by", ".lastTimestamp"]),
+        ];
+        let servers = self
+            .runtime
+            .block_on(self.cloud.look())
+            .unwrap_or_default()
+            .0;
+        for (server, (name, status)) in servers {
+            told.push(format!(
+                "-- {name} {server} {status} {:?}",
+                self.machine(&["state", &server])
+            ));
+            let log = "tail -n 15 /var/log/cloud-init-output.log; journalctl -n 15 --no-pager -u kubelet -u collectd";
+            told.extend(self.machine(&["sh", &server, "sh", "-c", log]));
+        }
+        told.join("\n")
+    }
+}
+
+/// The broker, which the nodes reach as well.
+fn kafka_up(env: &BTreeMap<String, String>) -> bool {
+    scripts::run("kafka", "up", &[], &[("KAFKA_ALSO_ON", &env["host"])])
+}
+
+async fn topic(broker: &str) {
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", broker)
+        .create()
+        .unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(60)));
+    // What an earlier run left would fill the windows.
+    let _ = admin.delete_topics(&[TOPIC], &options).await;
+    let clock = rhizome::clock::RealClock::new();
+    let began = rhizome_engine::time::Clock::now(&clock).mono;
+    loop {
+        let new = NewTopic::new(TOPIC, 4, TopicReplication::Fixed(1));
+        let made = admin.create_topics(&[new], &options).await.unwrap();
+        if made.iter().all(Result::is_ok) {
+            return;
+        }
+        assert!(crate::passed(&clock, began) < crate::PATIENCE, "{made:?}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+fn kubectl(env: &BTreeMap<String, String>, arguments: &[&str]) -> String {
+    let output = Command::new(&env["kubectl"])
+        .args(["--kubeconfig", &env["kubeconfig"]])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let bytes = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&bytes).trim().to_owned()
+}
+
+fn apply(env: &BTreeMap<String, String>, object: &Value) {
+    let mut child = Command::new(&env["kubectl"])
+        .args(["--kubeconfig", &env["kubeconfig"], "apply", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(object.to_string().as_bytes()).unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success(), "{object}");
+}
+
+/// Rhizome's account, with the rights that are shipped.
+fn service_account(env: &BTreeMap<String, String>) -> String {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
+    kubectl(env, &["apply", "-f", &manifest.to_string_lossy()]);
+    kubectl(
+        env,
+        &[
+            "create",
+            "token",
+            "rhizome",
+            "-n",
+            "rhizome",
+            "--duration",
+            "8h",
+        ],
+    )
+}
+
+/// An account that may do everything: ours, to look and to put pods to work.
+fn everything(env: &BTreeMap<String, String>) -> String {
+    apply(
+        env,
+        &json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "ServiceAccount",
+         "metadata": {"name": "story", "namespace": "default"}},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+         "metadata": {"name": "story"},
+         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+            "name": "cluster-admin"},
+         "subjects": [{"kind": "ServiceAccount", "name": "story", "namespace": "default"}]}]}),
+    );
+    kubectl(
+        env,
+        &[
+            "create",
+            "token",
+            "story",
+            "-n",
+            "default",
+            "--duration",
+            "8h",
+        ],
+    )
+}
+
+fn place(
+    env: &BTreeMap<String, String>,
+    broker: &BTreeMap<String, String>,
+    token: String,
+) -> Place {
+    Place {
+        keystone: env["keystone"].clone(),
+        login: format!(
+            "application_credential: {{ id: {}, secret: {{ file: openstack-secret }} }}",
+            env["credential_id"]
+        ),
+        secret: env["credential_secret"].clone(),
+        cluster: format!("https://{}", env["endpoint"]),
+        ca: Some(PathBuf::from(&env["ca"])),
+        token,
+        endpoint: env["endpoint"].clone(),
+        pin: env["ca_hash"].clone(),
+        image: env["image"].clone(),
+        flavor: env["flavor_small"].clone(),
+        network: env["demo_network"].clone(),
+        template: Some(template(&broker["also"])),
+        broker: broker["plain"].clone(),
+        topic: TOPIC.to_owned(),
+    }
+}
+
+fn pace() -> Pace {
+    Pace {
+        look: Duration::from_secs(1),
+        window: "15s",
+        hold: "5s",
+        cooldown: "15s",
+        silent: "20s",
+        lease_grace: "25s",
+        rung: "60s",
+        poll: "2s",
+        calm: "10s",
+        settle: "30s",
+        kafka_away: Duration::from_secs(120),
+        quiet: Duration::from_secs(25),
+    }
+}
+
+/// What is shipped, and collectd beside it: its heartbeat is the load, its cpu what it is told.
+fn template(broker: &str) -> String {
+    let files = format!(
+        r#"- path: /usr/local/bin/story-load
+  permissions: "0755"
+  content: |
+    #!/bin/sh
+    while sleep 1; do
+      read busy <{LOAD} || continue
+      echo "PUTVAL \"$COLLECTD_HOSTNAME/cpu/percent-user\" interval=1 N:$busy"
+      echo "PUTVAL \"$COLLECTD_HOSTNAME/cpu/percent-idle\" interval=1 N:$((100 - busy))"
+    done
+- path: /etc/collectd/collectd.conf
+  content: |
+    Hostname "<{{ node }}>"
+    FQDNLookup false
+    Interval 1
+    LoadPlugin syslog
+    LoadPlugin load
+    LoadPlugin exec
+    <Plugin exec>
+      Exec "nobody" "/usr/local/bin/story-load"
+    </Plugin>
+    LoadPlugin write_kafka
+    <Plugin write_kafka>
+      Property "metadata.broker.list" "{broker}"
+      Property "reconnect.backoff.max.ms" "1000"
+      <Topic "{TOPIC}">
+        Format JSON
+      </Topic>
+    </Plugin>
+runcmd:
+- [systemctl, enable, --now, --no-block, collectd]
+"#
+    );
+    rhizome_actions::KUBEADM_JOIN.replace("runcmd:\n", &files)
+}
