@@ -3,7 +3,8 @@
 //! A server that a script brought up is stopped when this process ends, however it ends.
 //! Where one cannot be had the tests say so, and are counted at the end of the run
 //! (`standin/tests/without_servers.rs`); with `RHIZOME_REQUIRE_SERVERS=1` that is a failure.
-//! `RHIZOME_SERVERS=none` leaves them all out, for a run of a minute.
+//! `RHIZOME_SERVERS=none` leaves them all out, for a run of a minute. `RHIZOME_SERVERS_KEEP=1`
+//! leaves those that a test brings up as they are when it ends, for the next try.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -53,10 +54,12 @@ pub(crate) fn run(
         return false;
     }
     let path = root().join("tests/servers").join(server).join(script);
-    let output = Command::new(&path)
-        .args(arguments)
-        .env("RHIZOME_SERVERS_FOR", std::process::id().to_string())
-        .envs(settings.iter().copied())
+    let mut command = Command::new(&path);
+    command.args(arguments).envs(settings.iter().copied());
+    if std::env::var_os("RHIZOME_SERVERS_KEEP").is_none() {
+        command.env("RHIZOME_SERVERS_FOR", std::process::id().to_string());
+    }
+    let output = command
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     if output.status.success() {

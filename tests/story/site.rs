@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use rhizome::api::StatusReport;
 use rhizome::journal::{FILE, format};
@@ -10,6 +11,7 @@ use rhizome_engine::journal::Record;
 use tokio::runtime::Runtime;
 
 use crate::program::Running;
+use crate::trap::{Program, Trap};
 use crate::world::{Pace, Place};
 
 /// The one pool.
@@ -27,7 +29,7 @@ pub(crate) struct Site {
     folder: tempfile::TempDir,
     runtime: Runtime,
     http: reqwest::Client,
-    running: Option<Running>,
+    program: Program,
 }
 
 impl Site {
@@ -46,34 +48,51 @@ impl Site {
                 .timeout(std::time::Duration::from_secs(10))
                 .build()
                 .unwrap(),
-            running: None,
+            program: Program::default(),
         }
     }
 
     /// Starts the binary.
     pub(crate) fn start(&mut self) {
-        assert!(self.running.is_none(), "it runs already");
-        self.running = Some(Running::start(self.folder.path(), &[]));
+        assert!(!self.runs(), "it runs already");
+        let running = Running::start(self.folder.path(), &[]);
+        *self.running() = Some(running);
     }
 
     /// SIGKILL.
     pub(crate) fn kill(&mut self) {
-        self.running.take().unwrap().kill();
+        let running = self.running().take();
+        running.unwrap().kill();
+    }
+
+    /// SIGKILL by itself, once so many records are in the journal.
+    pub(crate) fn kill_after(&self, records: usize) -> Trap {
+        Trap::set(Arc::clone(&self.program), self.journal(), records)
     }
 
     /// SIGTERM; gives the exit code.
     pub(crate) fn terminate(&mut self) -> i32 {
-        self.running.take().unwrap().terminate()
+        let running = self.running().take();
+        running.unwrap().terminate()
     }
 
     /// Whether it runs.
     pub(crate) fn runs(&self) -> bool {
-        self.running.is_some()
+        self.running().is_some()
+    }
+
+    fn running(&self) -> MutexGuard<'_, Option<Running>> {
+        self.program.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where it listens.
+    fn server(&self) -> Option<String> {
+        self.running().as_ref().map(|running| running.server.clone())
     }
 
     /// What the program shows of itself, if it answers.
     pub(crate) fn status(&self) -> Option<StatusReport> {
-        let url = format!("{}/v1/status", self.running.as_ref()?.server);
+        let url = format!("{}/v1/status", self.server()?);
         self.runtime.block_on(async {
             let answer = self.http.get(url).send().await.ok()?;
             let body = answer.text().await.ok()?;
@@ -83,10 +102,9 @@ impl Site {
 
     /// Runs a command against the program: its exit code, and all that it says.
     pub(crate) fn rhizome(&self, arguments: &[&str]) -> (i32, String) {
-        let server = self.running.as_ref().map(|running| running.server.clone());
         let output = Command::new(env!("CARGO_BIN_EXE_rhizome"))
             .args(arguments)
-            .env("RHIZOME_SERVER", server.unwrap_or_default())
+            .env("RHIZOME_SERVER", self.server().unwrap_or_default())
             .env("USER", "ann")
             .env_remove("RHIZOME_TOKEN_FILE")
             .output()
@@ -115,11 +133,9 @@ impl Site {
         format::read(&bytes).map_or_else(|_| Vec::new(), |contents| contents.records)
     }
 
-    /// How many there are, cheaply: a line each after the first.
+    /// How many there are, cheaply.
     pub(crate) fn record_count(&self) -> usize {
-        let bytes = std::fs::read(self.journal()).unwrap_or_default();
-        let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
-        lines.saturating_sub(1)
+        count_records(&self.journal())
     }
 
     /// What an operator would look at when nothing goes on.
@@ -146,7 +162,8 @@ impl Site {
             }
         }
         format!(
-            "---- status\n{:#?}\n---- why\n{why}\n---- journal\n{}\n---- log\n{log}",
+            "---- all of it in {}\n---- status\n{:#?}\n---- why\n{why}\n---- journal\n{}\n---- log\n{log}",
+            self.folder.path().display(),
             self.status(),
             tail(records.collect())
         )
@@ -155,10 +172,22 @@ impl Site {
 
 impl Drop for Site {
     fn drop(&mut self) {
-        if let Some(running) = self.running.take() {
+        let running = self.running().take();
+        if let Some(running) = running {
             running.kill();
         }
+        if std::thread::panicking() {
+            // Whoever looks for the reason wants all of it.
+            self.folder.disable_cleanup(true);
+        }
     }
+}
+
+/// How many records a journal has: a line each after the first.
+pub(crate) fn count_records(journal: &Path) -> usize {
+    let bytes = std::fs::read(journal).unwrap_or_default();
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    lines.saturating_sub(1)
 }
 
 fn write(folder: &Path, place: &Place, pace: &Pace) {

@@ -14,11 +14,12 @@ use rhizome_standin::Ledger;
 
 use crate::courses::CALM;
 use crate::site::{MIN, Site};
+use crate::trap::Trap;
 use crate::world::{Strike, Truth, Worker, World};
-use crate::{PATIENCE, accounts, passed};
+use crate::{PATIENCE, accounts, passed, say};
 
-/// How often the journal is looked at before a kill: the record must just be there.
-const AT_ONCE: Duration = Duration::from_millis(1);
+/// After so long without what is waited for, it is said what is missing, and again after that.
+const IMPATIENCE: Duration = Duration::from_secs(60);
 
 /// Operations that were carried to their end, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -38,8 +39,9 @@ pub(crate) struct Stage {
     course: &'static str,
     /// The records before it.
     began: usize,
-    /// SIGKILL once so many records of it are there.
+    /// SIGKILL once so many records of the next one are there.
     kill: Option<usize>,
+    trap: Option<Trap>,
     /// What was there before Rhizome was: it must stay as it is.
     foreign: Truth,
     /// Pods that must run.
@@ -63,6 +65,7 @@ impl Stage {
             course: "",
             began: 0,
             kill: None,
+            trap: None,
             foreign,
             pods: 0,
             struck: BTreeSet::new(),
@@ -78,7 +81,14 @@ impl Stage {
 
     /// Whether the course ended before the kill that was planned.
     pub(crate) fn spared(&mut self) -> bool {
-        self.kill.take().is_some()
+        let Some(trap) = self.trap.take() else {
+            return false;
+        };
+        let killed = trap.clear();
+        if killed {
+            self.restart();
+        }
+        !killed
     }
 
     /// A course begins.
@@ -86,6 +96,8 @@ impl Stage {
         self.course = course;
         self.began = self.site.record_count();
         self.touchable.clear();
+        let kill = self.kill.take();
+        self.trap = kill.map(|records| self.site.kill_after(self.began + records));
     }
 
     /// How many records the course has so far.
@@ -185,12 +197,18 @@ impl Stage {
     ) -> T {
         let clock = RealClock::new();
         let began = clock.now().mono;
+        let mut told = began;
         loop {
             if let Some(found) = look(self) {
                 return found;
             }
             if passed(&clock, began) > PATIENCE {
                 self.give_up(&format!("waited in vain for {what}"));
+            }
+            if passed(&clock, told) > IMPATIENCE {
+                told = clock.now().mono;
+                let missing = self.missing.join("; ");
+                say(&format!("{}: still waiting for {what}: {missing}", self.course));
             }
             self.watch(self.world.pace().look);
         }
@@ -211,19 +229,10 @@ impl Stage {
     }
 
     fn watch(&mut self, length: Duration) {
-        let Some(records) = self.kill else {
-            std::thread::sleep(length);
-            return;
-        };
-        let clock = RealClock::new();
-        let began = clock.now().mono;
-        while passed(&clock, began) < length {
-            if self.site.runs() && self.length() >= records {
-                self.kill = None;
-                self.restart();
-                return;
-            }
-            std::thread::sleep(AT_ONCE);
+        std::thread::sleep(length);
+        if self.trap.as_ref().is_some_and(Trap::sprung) {
+            self.trap = None;
+            self.restart();
         }
     }
 
@@ -236,6 +245,7 @@ impl Stage {
     /// Waits until so many workers serve, and nothing is under way or left behind.
     pub(crate) fn until_settled(&mut self, size: usize) {
         self.until(&format!("{size} workers and nothing else"), |stage| {
+            stage.missing = vec!["cloud or cluster do not answer".to_owned()];
             let truth = stage.world.truth()?;
             stage.missing = stage.unsettled(&truth, size);
             stage.missing.is_empty().then_some(())

@@ -67,9 +67,14 @@ impl Running {
         }
     }
 
+    /// SIGKILL, and no more: who was killed has to be waited for.
+    pub(super) fn strike(&mut self) {
+        self.child.kill().unwrap();
+    }
+
     /// SIGKILL.
     pub(super) fn kill(mut self) {
-        self.child.kill().unwrap();
+        self.strike();
         self.child.wait().unwrap();
     }
 

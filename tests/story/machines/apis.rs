@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use reqwest::Client;
+use rhizome::clock::RealClock;
+use rhizome_engine::time::Clock;
 use serde_json::{Value, json};
 
 use crate::world::Node;
+use crate::{PATIENCE, passed};
 
 /// How long one request may take: a busy Nova takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often it is looked whether something that was left is gone.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Nova's servers by id: name and status.
 type Servers = BTreeMap<String, (String, String)>;
@@ -62,6 +68,32 @@ impl Cloud {
         });
         let ports = list(&ports, "ports").map(|port| (text(port, "/id"), text(port, "/device_id")));
         Some((servers.collect(), ports.collect()))
+    }
+
+    /// Deletes all servers but this one, and the ports that belong to none, until they are gone.
+    pub(super) async fn clear(&mut self, keep: &str) {
+        let clock = RealClock::new();
+        let began = clock.now().mono;
+        loop {
+            if let Some((servers, ports)) = self.look().await {
+                let session = self.session().await.unwrap();
+                let servers = servers.keys().filter(|id| *id != keep);
+                let servers = servers.map(|id| format!("{}/servers/{id}", session.compute));
+                let ports = ports.iter().filter(|(_, device)| device.is_empty());
+                let ports = ports.map(|(id, _)| format!("{}/v2.0/ports/{id}", session.network));
+                let left: Vec<_> = servers.chain(ports).collect();
+                if left.is_empty() {
+                    return;
+                }
+                for url in &left {
+                    let request = self.client.delete(url).header("x-auth-token", &session.token);
+                    // Who is on the way out already may refuse.
+                    let _ = request.send().await;
+                }
+                assert!(passed(&clock, began) < PATIENCE, "these stay: {left:?}");
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
     }
 
     /// An action on a server. Whether it was taken.
