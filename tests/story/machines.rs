@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::scripts;
-use crate::world::{Pace, Place, Strike, Truth, Worker, World};
+use crate::world::{Node, Pace, Place, Strike, Truth, Worker, World};
 use apis::{Cloud, Cluster};
 
 const TOPIC: &str = "story";
@@ -98,9 +98,9 @@ impl Machines {
     }
 
     /// The work spreads over the workers that are ready: tells each how busy it is by that.
-    fn spread(&mut self, truth: &Truth) {
+    fn spread(&mut self, nodes: &BTreeMap<String, Node>) {
         let master = &self.env["master"];
-        let workers = truth.nodes.values().filter(|node| node.server != *master);
+        let workers = nodes.values().filter(|node| node.server != *master);
         let ready: Vec<_> = workers
             .filter(|node| node.ready && !node.cordoned)
             .collect();
@@ -144,6 +144,12 @@ impl World for Machines {
 
     fn set_demand(&mut self, workers: f64) {
         self.demand = workers;
+    }
+
+    fn go_on(&mut self) {
+        if let Some(nodes) = self.runtime.block_on(self.cluster.nodes()) {
+            self.spread(&nodes);
+        }
     }
 
     fn put_to_work(&mut self, pods: usize, healthy: usize) {
@@ -219,15 +225,13 @@ impl World for Machines {
     fn truth(&mut self) -> Option<Truth> {
         let (servers, ports) = self.runtime.block_on(self.cloud.look())?;
         let (nodes, tokens, running) = self.runtime.block_on(self.cluster.look(WORK))?;
-        let truth = Truth {
+        Some(Truth {
             servers,
             ports,
             nodes,
             tokens,
             running,
-        };
-        self.spread(&truth);
-        Some(truth)
+        })
     }
 
     fn wrong(&mut self) -> Vec<String> {
@@ -269,7 +273,13 @@ fn clear(env: &BTreeMap<String, String>) {
         &["deployment,pdb", WORK, "--ignore-not-found"][..],
         &["nodes", "--selector", no_master],
         &["csr", "--all"],
-        &["secrets", "-n", "kube-system", "--field-selector", "type=bootstrap.kubernetes.io/token"],
+        &[
+            "secrets",
+            "-n",
+            "kube-system",
+            "--field-selector",
+            "type=bootstrap.kubernetes.io/token",
+        ],
     ] {
         kubectl(env, &[&["delete"], what].concat());
     }

@@ -87,7 +87,9 @@ impl Site {
 
     /// Where it listens.
     fn server(&self) -> Option<String> {
-        self.running().as_ref().map(|running| running.server.clone())
+        self.running()
+            .as_ref()
+            .map(|running| running.server.clone())
     }
 
     /// What the program shows of itself, if it answers.

@@ -199,6 +199,7 @@ impl Stage {
         let began = clock.now().mono;
         let mut told = began;
         loop {
+            self.world.go_on();
             if let Some(found) = look(self) {
                 return found;
             }
@@ -208,7 +209,10 @@ impl Stage {
             if passed(&clock, told) > IMPATIENCE {
                 told = clock.now().mono;
                 let missing = self.missing.join("; ");
-                say(&format!("{}: still waiting for {what}: {missing}", self.course));
+                say(&format!(
+                    "{}: still waiting for {what}: {missing}",
+                    self.course
+                ));
             }
             self.watch(self.world.pace().look);
         }

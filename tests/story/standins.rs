@@ -81,6 +81,9 @@ impl World for StandIns {
             .world(|world| world.set_demand(workers * CORES));
     }
 
+    /// It has threads of its own for that.
+    fn go_on(&mut self) {}
+
     fn put_to_work(&mut self, pods: usize, healthy: usize) {
         let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
             "metadata": {"name": WORK, "namespace": "default", "generation": 1},

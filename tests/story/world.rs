@@ -17,6 +17,9 @@ pub(crate) trait World {
     /// Sets how many of the workers would be kept busy altogether: 1.0 is one whole worker.
     fn set_demand(&mut self, workers: f64);
 
+    /// What goes on here by itself; called again and again while something is waited for.
+    fn go_on(&mut self);
+
     /// Puts so many pods to work, of which so many must stay healthy.
     fn put_to_work(&mut self, pods: usize, healthy: usize);
 

@@ -86,7 +86,10 @@ impl Cloud {
                     return;
                 }
                 for url in &left {
-                    let request = self.client.delete(url).header("x-auth-token", &session.token);
+                    let request = self
+                        .client
+                        .delete(url)
+                        .header("x-auth-token", &session.token);
                     // Who is on the way out already may refuse.
                     let _ = request.send().await;
                 }
@@ -182,7 +185,7 @@ impl Cluster {
     }
 
     pub(super) async fn look(&self, work: &str) -> Option<Seen> {
-        let nodes = self.get("/api/v1/nodes").await?;
+        let nodes = self.nodes().await?;
         let of_type = "fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken";
         let secrets = self
             .get(&format!("/api/v1/namespaces/kube-system/secrets?{of_type}"))
@@ -191,12 +194,17 @@ impl Cluster {
         let pods = self
             .get(&format!("/api/v1/namespaces/default/pods?{labelled}"))
             .await?;
-        let nodes = list(&nodes, "items").map(|node| (text(node, "/metadata/name"), node_of(node)));
         let tokens = list(&secrets, "items").map(|secret| text(secret, "/metadata/name"));
         let running = list(&pods, "items")
             .filter(|pod| is_ready(pod) && pod["metadata"]["deletionTimestamp"].is_null())
             .map(|pod| (text(pod, "/metadata/name"), text(pod, "/spec/nodeName")));
-        Some((nodes.collect(), tokens.collect(), running.collect()))
+        Some((nodes, tokens.collect(), running.collect()))
+    }
+
+    pub(super) async fn nodes(&self) -> Option<BTreeMap<String, Node>> {
+        let nodes = self.get("/api/v1/nodes").await?;
+        let nodes = list(&nodes, "items").map(|node| (text(node, "/metadata/name"), node_of(node)));
+        Some(nodes.collect())
     }
 
     async fn get(&self, path: &str) -> Option<Value> {
