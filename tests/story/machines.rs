@@ -3,12 +3,12 @@
 //!
 //! Rhizome has the rights of `deploy/rbac.yaml` here, and an application credential.
 
+mod admin;
 mod apis;
+mod place;
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -19,7 +19,9 @@ use tokio::runtime::Runtime;
 
 use crate::scripts;
 use crate::world::{Node, Pace, Place, Strike, Truth, Worker, World};
+use admin::{apply, clear, everything, kubectl, service_account};
 use apis::{Cloud, Cluster};
+use place::{pace, place};
 
 const TOPIC: &str = "story";
 
@@ -69,7 +71,7 @@ impl Machines {
         let cluster = Cluster::new(&place.cluster, &env["ca"], &everything(&env));
         let mut cloud = Cloud::new(&env["keystone"], "demo", &env["password"]);
         runtime.block_on(cloud.clear(&env["master"]));
-        clear(&env);
+        clear(WORK, &env);
         Some(Self {
             runtime,
             cloud,
@@ -266,34 +268,6 @@ fn kafka_up(env: &BTreeMap<String, String>) -> bool {
     scripts::run("kafka", "up", &[], &[("KAFKA_ALSO_ON", &env["host"])])
 }
 
-/// Takes away what an earlier story left: it would be told of as the world that was there before.
-fn clear(env: &BTreeMap<String, String>) {
-    let no_master = "!node-role.kubernetes.io/control-plane";
-    for what in [
-        &["deployment,pdb", WORK, "--ignore-not-found"][..],
-        &["nodes", "--selector", no_master],
-        &["csr", "--all"],
-        &[
-            "secrets",
-            "-n",
-            "kube-system",
-            "--field-selector",
-            "type=bootstrap.kubernetes.io/token",
-        ],
-    ] {
-        kubectl(env, &[&["delete"], what].concat());
-    }
-}
-
-/// A pod's tolerations: it goes elsewhere as soon as its node is given up, and not after minutes.
-fn moves_soon() -> Value {
-    let tolerated = |taint: &str| {
-        json!({"key": format!("node.kubernetes.io/{taint}"), "operator": "Exists",
-            "effect": "NoExecute", "tolerationSeconds": 5})
-    };
-    json!([tolerated("not-ready"), tolerated("unreachable")])
-}
-
 async fn topic(broker: &str) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", broker)
@@ -315,153 +289,11 @@ async fn topic(broker: &str) {
     }
 }
 
-fn kubectl(env: &BTreeMap<String, String>, arguments: &[&str]) -> String {
-    let output = Command::new(&env["kubectl"])
-        .args(["--kubeconfig", &env["kubeconfig"]])
-        .args(arguments)
-        .output()
-        .unwrap();
-    let bytes = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&bytes).trim().to_owned()
-}
-
-fn apply(env: &BTreeMap<String, String>, object: &Value) {
-    let mut child = Command::new(&env["kubectl"])
-        .args(["--kubeconfig", &env["kubeconfig"], "apply", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    input.write_all(object.to_string().as_bytes()).unwrap();
-    drop(input);
-    assert!(child.wait().unwrap().success(), "{object}");
-}
-
-/// Rhizome's account, with the rights that are shipped.
-fn service_account(env: &BTreeMap<String, String>) -> String {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
-    kubectl(env, &["apply", "-f", &manifest.to_string_lossy()]);
-    kubectl(
-        env,
-        &[
-            "create",
-            "token",
-            "rhizome",
-            "-n",
-            "rhizome",
-            "--duration",
-            "8h",
-        ],
-    )
-}
-
-/// An account that may do everything: ours, to look and to put pods to work.
-fn everything(env: &BTreeMap<String, String>) -> String {
-    apply(
-        env,
-        &json!({"apiVersion": "v1", "kind": "List", "items": [
-        {"apiVersion": "v1", "kind": "ServiceAccount",
-         "metadata": {"name": "story", "namespace": "default"}},
-        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-         "metadata": {"name": "story"},
-         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
-            "name": "cluster-admin"},
-         "subjects": [{"kind": "ServiceAccount", "name": "story", "namespace": "default"}]}]}),
-    );
-    kubectl(
-        env,
-        &[
-            "create",
-            "token",
-            "story",
-            "-n",
-            "default",
-            "--duration",
-            "8h",
-        ],
-    )
-}
-
-fn place(
-    env: &BTreeMap<String, String>,
-    broker: &BTreeMap<String, String>,
-    token: String,
-) -> Place {
-    Place {
-        keystone: env["keystone"].clone(),
-        login: format!(
-            "application_credential: {{ id: {}, secret: {{ file: openstack-secret }} }}",
-            env["credential_id"]
-        ),
-        secret: env["credential_secret"].clone(),
-        cluster: format!("https://{}", env["endpoint"]),
-        ca: Some(PathBuf::from(&env["ca"])),
-        token,
-        endpoint: env["endpoint"].clone(),
-        pin: env["ca_hash"].clone(),
-        image: env["image"].clone(),
-        flavor: env["flavor_medium"].clone(),
-        network: env["demo_network"].clone(),
-        template: Some(template(&broker["also"])),
-        broker: broker["plain"].clone(),
-        topic: TOPIC.to_owned(),
-    }
-}
-
-/// As on the stand-ins, but for machines that boot. Who is silent, and whose lease is overdue, is
-/// as it is shipped: all of this shares two cores perhaps.
-fn pace() -> Pace {
-    Pace {
-        look: Duration::from_secs(1),
-        window: "15s",
-        hold: "5s",
-        cooldown: "15s",
-        silent: "30s",
-        lease_grace: "40s",
-        rung: "60s",
-        poll: "2s",
-        calm: "10s",
-        settle: "30s",
-        kafka_away: Duration::from_secs(120),
-        quiet: Duration::from_secs(45),
-    }
-}
-
-/// What is shipped, and collectd beside it: its heartbeat is the load, its cpu what it is told.
-fn template(broker: &str) -> String {
-    let files = format!(
-        r#"- path: /usr/local/bin/story-load
-  permissions: "0755"
-  content: |
-    #!/bin/sh
-    while sleep 1; do
-      read busy <{LOAD} || continue
-      echo "PUTVAL \"$COLLECTD_HOSTNAME/cpu/percent-user\" interval=1 N:$busy"
-      echo "PUTVAL \"$COLLECTD_HOSTNAME/cpu/percent-idle\" interval=1 N:$((100 - busy))"
-    done
-- path: /etc/collectd/collectd.conf
-  content: |
-    Hostname "<{{ node }}>"
-    FQDNLookup false
-    Interval 1
-    LoadPlugin syslog
-    LoadPlugin load
-    LoadPlugin exec
-    <Plugin exec>
-      Exec "nobody" "/usr/local/bin/story-load"
-    </Plugin>
-    LoadPlugin write_kafka
-    <Plugin write_kafka>
-      Property "metadata.broker.list" "{broker}"
-      Property "reconnect.backoff.max.ms" "1000"
-      <Topic "{TOPIC}">
-        Format JSON
-      </Topic>
-    </Plugin>
-runcmd:
-- [systemctl, enable, --now, --no-block, collectd]
-"#
-    );
-    rhizome_actions::KUBEADM_JOIN.replace("runcmd:\n", &files)
+/// A pod's tolerations: it goes elsewhere as soon as its node is given up, and not after minutes.
+fn moves_soon() -> Value {
+    let tolerated = |taint: &str| {
+        json!({"key": format!("node.kubernetes.io/{taint}"), "operator": "Exists",
+            "effect": "NoExecute", "tolerationSeconds": 5})
+    };
+    json!([tolerated("not-ready"), tolerated("unreachable")])
 }

@@ -21,6 +21,9 @@ use crate::{PATIENCE, accounts, passed, say};
 /// After so long without what is waited for, it is said what is missing, and again after that.
 const IMPATIENCE: Duration = Duration::from_secs(60);
 
+/// So much of it, in characters.
+const SAID: usize = 400;
+
 /// Operations that were carried to their end, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Came {
@@ -208,7 +211,7 @@ impl Stage {
             }
             if passed(&clock, told) > IMPATIENCE {
                 told = clock.now().mono;
-                let missing = self.missing.join("; ");
+                let missing: String = self.missing.join("; ").chars().take(SAID).collect();
                 say(&format!(
                     "{}: still waiting for {what}: {missing}",
                     self.course

@@ -1,0 +1,94 @@
+//! kubectl, as one who may do everything: what an operator of the cluster does, and the accounts.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+/// How long an account's token holds.
+const LONG: &str = "24h";
+
+/// What it says, good or bad.
+pub(super) fn kubectl(env: &BTreeMap<String, String>, arguments: &[&str]) -> String {
+    let output = Command::new(&env["kubectl"])
+        .args(["--kubeconfig", &env["kubeconfig"]])
+        .args(arguments)
+        .output()
+        .unwrap();
+    let bytes = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&bytes).trim().to_owned()
+}
+
+/// Makes what is described, in place of what there is.
+pub(super) fn apply(env: &BTreeMap<String, String>, object: &Value) {
+    let mut child = Command::new(&env["kubectl"])
+        .args(["--kubeconfig", &env["kubeconfig"], "apply", "-f", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(object.to_string().as_bytes()).unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success(), "{object}");
+}
+
+/// Rhizome's account, with the rights that are shipped.
+pub(super) fn service_account(env: &BTreeMap<String, String>) -> String {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
+    kubectl(env, &["apply", "-f", &manifest.to_string_lossy()]);
+    token(env, "rhizome", "rhizome")
+}
+
+/// An account that may do everything: ours, to look and to put pods to work.
+pub(super) fn everything(env: &BTreeMap<String, String>) -> String {
+    apply(
+        env,
+        &json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "v1", "kind": "ServiceAccount",
+         "metadata": {"name": "story", "namespace": "default"}},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+         "metadata": {"name": "story"},
+         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole",
+            "name": "cluster-admin"},
+         "subjects": [{"kind": "ServiceAccount", "name": "story", "namespace": "default"}]}]}),
+    );
+    token(env, "story", "default")
+}
+
+/// A token of an account, for longer than any story takes.
+fn token(env: &BTreeMap<String, String>, account: &str, namespace: &str) -> String {
+    let create = [
+        "create",
+        "token",
+        account,
+        "-n",
+        namespace,
+        "--duration",
+        LONG,
+    ];
+    let said = kubectl(env, &create);
+    assert_eq!(said.split('.').count(), 3, "{said}");
+    said
+}
+
+/// Takes away what an earlier story left: it would be told of as the world that was there before.
+pub(super) fn clear(work: &str, env: &BTreeMap<String, String>) {
+    let no_master = "!node-role.kubernetes.io/control-plane";
+    for what in [
+        &["deployment,pdb", work, "--ignore-not-found"][..],
+        &["nodes", "--selector", no_master],
+        &["csr", "--all"],
+        &[
+            "secrets",
+            "-n",
+            "kube-system",
+            "--field-selector",
+            "type=bootstrap.kubernetes.io/token",
+        ],
+    ] {
+        kubectl(env, &[&["delete"], what].concat());
+    }
+}
