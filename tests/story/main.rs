@@ -57,7 +57,8 @@ fn say(what: &str) {
     });
     let (clock, began) = &*CLOCK;
     let seconds = passed(clock, *began).as_secs();
-    writeln!(std::io::stderr(), "story, {seconds} s: {what}").unwrap();
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "story, {seconds} s: {what}").unwrap();
 }
 
 /// One story at a time: real machines leave no room beside them.
