@@ -261,7 +261,7 @@ mod tests {
             .unwrap()
         };
         let keep = json!({"karpenter.sh/do-not-disrupt": "true"});
-        let mut pods = vec![
+        let mut pods = [
             pod("a", "w-1", "500m", json!({})),
             pod("b", "w-1", "500m", json!({})),
             pod("c", "w-2", "500m", json!({})),
