@@ -33,7 +33,15 @@ fn an_address_with_a_version_that_will_do_is_used_as_it_is() {
 
 #[test]
 fn what_is_asked_is_the_address_less_version_and_project() {
-    let rows: [(&str, Option<&str>, Api, &[&str], Option<&str>); 9] = [
+    // In the catalog, our project, whose it is; what is asked, and the project that was in it.
+    type Row<'a> = (
+        &'a str,
+        Option<&'a str>,
+        Api,
+        &'a [&'a str],
+        Option<&'a str>,
+    );
+    let rows: [Row<'_>; 9] = [
         (
             "http://cloud:9696/",
             None,
