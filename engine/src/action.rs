@@ -121,6 +121,12 @@ pub enum ActionKind {
         /// The VM and its generation.
         vm: VmRef,
     },
+    /// Start the VM, which is off. One that runs is left alone, so that a start that was done and
+    /// not heard of does no harm the second time, as a reboot would.
+    StartServer {
+        /// The VM and its generation.
+        vm: VmRef,
+    },
     /// Make the VM anew from its image, under the same id. Needs the token.
     RebuildServer {
         /// The VM and its generation.
@@ -212,6 +218,7 @@ impl ActionKind {
             Self::FindServer => "find_server",
             Self::RebootServer { .. } => "reboot_server",
             Self::StopServer { .. } => "stop_server",
+            Self::StartServer { .. } => "start_server",
             Self::RebuildServer { .. } => "rebuild_server",
             Self::DeleteServer { .. } => "delete_server",
             Self::ReleasePorts { .. } => "release_ports",
@@ -259,6 +266,7 @@ impl ActionKind {
                 | Self::FindServer
                 | Self::RebootServer { .. }
                 | Self::StopServer { .. }
+                | Self::StartServer { .. }
                 | Self::RebuildServer { .. }
                 | Self::DeleteServer { .. }
                 | Self::ReleasePorts { .. }

@@ -55,6 +55,8 @@ pub(super) struct Machine {
     agent: bool,
     /// Whether no reboot brings it back.
     broken: bool,
+    /// Whether its disk is as its image: it has to join.
+    blank: bool,
     /// Whether the cloud does not show it although it is there.
     hidden: bool,
     /// What its pods ask for.
@@ -352,12 +354,18 @@ impl Model {
                     machine.status = ServerStatus::Rebuild;
                     machine.metadata.extend(metadata);
                     machine.alive = false;
+                    machine.blank = true;
                 });
-                self.at(now.plus(REBOOT), Later::Active(vm.id.clone()));
+                // It was off, and Nova brings it back to that.
+                self.at(now.plus(REBOOT), Later::Off(vm.id.clone()));
                 done
             }
             ActionKind::StopServer { vm } => {
                 self.at(now.plus(DELETE), Later::Off(vm.id.clone()));
+                done
+            }
+            ActionKind::StartServer { vm } => {
+                self.at(now.plus(REBOOT), Later::Active(vm.id.clone()));
                 done
             }
             ActionKind::DeleteServer { vm } => {
@@ -430,6 +438,7 @@ impl Model {
             alive: false,
             agent: true,
             broken: false,
+            blank: true,
             hidden: false,
             pods: Vec::new(),
             addressed: true,
@@ -457,9 +466,9 @@ impl Model {
                 return;
             }
         }
-        let reboot = machine.status == ServerStatus::Reboot;
+        let joins = machine.blank;
         machine.status = ServerStatus::Active;
-        if reboot {
+        if !joins {
             machine.alive = !machine.broken;
             machine.agent = machine.alive;
         } else {
@@ -478,6 +487,7 @@ impl Model {
         self.set(id, |machine| {
             machine.alive = true;
             machine.agent = true;
+            machine.blank = false;
             if kubernetes {
                 machine.node = Some(Node {
                     uid: format!("uid-{number}"),

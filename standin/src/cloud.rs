@@ -497,6 +497,11 @@ impl World {
                 Some(Fact::ServerOff { id: id.to_owned() })
             }
             Some(Task::Rebuilding) => {
+                // Seen: it boots from its new disk, and one that was off is stopped again.
+                if server.vm_state == VmState::Stopped {
+                    server.task = Some(Task::PoweringOff);
+                    server.due = Some(now.plus(self.options.action_time));
+                }
                 server.vm_state = VmState::Active;
                 server.boots += 1;
                 server.disk += 1;

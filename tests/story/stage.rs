@@ -363,6 +363,7 @@ impl Stage {
                 Record::Intent { action, .. } => match &action.kind {
                     ActionKind::RebootServer { vm, .. }
                     | ActionKind::StopServer { vm }
+                    | ActionKind::StartServer { vm }
                     | ActionKind::RebuildServer { vm, .. }
                     | ActionKind::DeleteServer { vm }
                         if !touched.contains(vm.id.as_str()) =>

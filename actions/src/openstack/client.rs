@@ -138,6 +138,11 @@ impl Change {
         Self::action("stop_server", id, json!({"os-stop": null}))
     }
 
+    /// Starts a server that is off.
+    pub(super) fn start(id: &VmId) -> Result<Self, Failure> {
+        Self::action("start_server", id, json!({"os-start": null}))
+    }
+
     /// Deletes a server.
     pub(super) fn delete(id: &VmId) -> Result<Self, Failure> {
         Ok(Self {

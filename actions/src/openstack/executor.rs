@@ -63,6 +63,7 @@ impl Openstack {
             ActionKind::FindServer => self.find(hand.action, trace).await,
             ActionKind::RebootServer { vm, hard } => self.reboot(hand, vm, *hard, trace).await,
             ActionKind::StopServer { vm } => self.stop(hand, vm, trace).await,
+            ActionKind::StartServer { vm } => self.start(hand, vm, trace).await,
             ActionKind::RebuildServer { vm, node, metadata } => {
                 self.rebuild(hand, vm, node, metadata, trace).await
             }
@@ -108,6 +109,17 @@ impl Openstack {
             return Ok(Done::Already);
         }
         self.change(hand, &Change::stop(&vm.id)?, trace).await?;
+        Ok(Done::Accepted)
+    }
+
+    /// One that runs is left alone. One that Nova has at work on is asked for all the same: its
+    /// refusal says to wait.
+    async fn start(&self, hand: &InHand<'_>, vm: &VmRef, trace: &Trace) -> ActionResult {
+        let server = self.own(hand.action, vm, trace).await?;
+        if server.status() == ServerStatus::Active && server.idle() {
+            return Ok(Done::Already);
+        }
+        self.change(hand, &Change::start(&vm.id)?, trace).await?;
         Ok(Done::Accepted)
     }
 

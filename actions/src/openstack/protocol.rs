@@ -64,6 +64,11 @@ impl ServerBody {
             .map(|envelope| envelope.server)
     }
 
+    /// Whether Nova has nothing at work on it.
+    pub(super) fn idle(&self) -> bool {
+        self.task_state.is_none()
+    }
+
     /// Whether its cell is down: then nothing else that it says, or does not say, counts.
     pub(super) fn unknown(&self) -> bool {
         self.status == "UNKNOWN" || self.metadata.is_none()

@@ -236,15 +236,23 @@ async fn a_server_lives_and_dies_by_our_actions() {
     assert_eq!(bench.act(2, reboot(true)).await, Ok(Done::Accepted));
     bench.is(&id, ServerStatus::Active).await;
 
+    // As the rung does it: fenced first, and then off again, however new it is.
+    let stop = ActionKind::StopServer { vm: first.clone() };
+    assert_eq!(bench.act(3, stop).await, Ok(Done::Accepted));
+    bench.is(&id, ServerStatus::Shutoff).await;
     let rebuild = ActionKind::RebuildServer {
         vm: first.clone(),
         node: "mongo-1".into(),
         metadata: marks(3),
     };
     assert_eq!(bench.act(3, rebuild.clone()).await, Ok(Done::Accepted));
-    let server = bench.is(&id, ServerStatus::Active).await;
+    let server = bench.is(&id, ServerStatus::Shutoff).await;
     assert_eq!(server.metadata[mark::OPERATION], operation(3).to_string());
     assert_eq!(bench.act(3, rebuild).await, Ok(Done::Already));
+    let start = ActionKind::StartServer { vm: vm(&server, 3) };
+    assert_eq!(bench.act(3, start.clone()).await, Ok(Done::Accepted));
+    let server = bench.is(&id, ServerStatus::Active).await;
+    assert_eq!(bench.act(3, start).await, Ok(Done::Already));
 
     let stale = bench.act(4, ActionKind::DeleteServer { vm: first }).await;
     assert_eq!(stale.unwrap_err().kind, FailureKind::NotOwned);

@@ -586,6 +586,7 @@ async fn actions(t: &mut Target, id: &str) {
         .await;
     t.settle(id, "ACTIVE").await;
     t.nova("a rebuilt server", "2.69", "GET", &get, None).await;
+    rebuild_of_what_is_off(t, id).await;
     for (what, body) in [
         ("a reboot of no kind", json!({"reboot": {"type": "WARM"}})),
         ("an action that is none", json!({"dance": null})),
@@ -600,6 +601,30 @@ async fn actions(t: &mut Target, id: &str) {
     }
     t.nova("the hosts, as a user", "2.53", "GET", "/os-services", None)
         .await;
+}
+
+/// What was off is off again when it is rebuilt, and has to be started.
+async fn rebuild_of_what_is_off(t: &mut Target, id: &str) {
+    let (get, act) = (format!("/servers/{id}"), format!("/servers/{id}/action"));
+    let image = t.image.clone();
+    for (what, body, then) in [
+        (
+            "a stop before a rebuild",
+            json!({"os-stop": null}),
+            "SHUTOFF",
+        ),
+        (
+            "a rebuild of what is off",
+            json!({"rebuild": {"imageRef": image}}),
+            "SHUTOFF",
+        ),
+        ("a start after it", json!({"os-start": null}), "ACTIVE"),
+    ] {
+        t.nova(what, "2.57", "POST", &act, Some(body)).await;
+        t.settle(id, then).await;
+        t.nova(&format!("{what}, done"), "2.69", "GET", &get, None)
+            .await;
+    }
 }
 
 async fn no_host(t: &mut Target) {

@@ -8,7 +8,7 @@ use rhizome_engine::event::{Observation, Ready, ServerStatus};
 use rhizome_engine::time::Timestamp;
 use rhizome_standin::{Cure, Fact, Fate, Illness, Kind};
 
-use crate::field::{Field, action, create, create_token, marks, node, operation, server};
+use crate::field::{Field, action, create, create_token, marks, node, operation, server, vm_ref};
 
 #[tokio::test]
 async fn a_node_is_added_and_removed_and_every_step_may_be_taken_twice() {
@@ -34,7 +34,7 @@ async fn a_node_is_added_and_removed_and_every_step_may_be_taken_twice() {
     );
     assert!(!joined.control_plane);
 
-    let vm = crate::field::vm_ref(&active, 1);
+    let vm = vm_ref(&active, 1);
     let node_ref = crate::field::node_ref(&joined);
     let labels = BTreeMap::from([(mark::POOL.to_owned(), "workers".to_owned())]);
     let label = ActionKind::LabelNode {
@@ -191,6 +191,10 @@ async fn a_rebuilt_server_keeps_its_id_and_joins_by_a_new_token() {
     };
     let failure = field.act(&action(2, rebuild.clone())).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::NeedsToken, "{failure}");
+    // Fenced first, as the rung does it.
+    let stop = ActionKind::StopServer { vm: vm.clone() };
+    assert_eq!(field.done(2, stop).await, Done::Accepted);
+    field.server_is(vm.id.as_str(), ServerStatus::Shutoff).await;
     field
         .done(2, ActionKind::DeleteNode { node: old.clone() })
         .await;
@@ -198,6 +202,12 @@ async fn a_rebuilt_server_keeps_its_id_and_joins_by_a_new_token() {
     assert_eq!(field.done(2, rebuild.clone()).await, Done::Accepted);
     // Its mark is ours by now: the same action again finds that it has been done.
     assert_eq!(field.done(2, rebuild).await, Done::Already);
+    // Made anew, and off again, as it was.
+    let rebuilt = field.server_is(vm.id.as_str(), ServerStatus::Shutoff).await;
+    let start = ActionKind::StartServer {
+        vm: vm_ref(&rebuilt, 2),
+    };
+    assert_eq!(field.done(2, start).await, Done::Accepted);
     let rebuilt = field.server_is(vm.id.as_str(), ServerStatus::Active).await;
     assert_eq!(rebuilt.created, vm.created);
     assert_eq!(rebuilt.metadata["theirs"], "kept");

@@ -306,6 +306,38 @@ async fn with_nobody_listening_nothing_was_sent_and_it_may_be_tried_again() {
 }
 
 #[tokio::test]
+async fn a_start_is_asked_for_unless_the_server_runs_already() {
+    // Rows: what the server is when it is read, and what is under way; whether it is asked for.
+    for (status, task, asked) in [
+        ("SHUTOFF", Value::Null, true),
+        ("ACTIVE", Value::Null, false),
+        ("ACTIVE", value!("powering-off"), true),
+    ] {
+        let cloud = cloud(move |request| match request.method.as_str() {
+            "GET" => {
+                let mut wire = server("a", status);
+                wire["OS-EXT-STS:task_state"] = task.clone();
+                json(200, value!({"server": wire}))
+            }
+            _ => text(202, ""),
+        })
+        .await;
+        let (bench, _) = bench(&cloud.url).with_token();
+        let start = action(ActionKind::StartServer { vm: vm() });
+        let done = bench.openstack.execute(&start, TestGate::open()).await;
+        let wanted = if asked { Done::Accepted } else { Done::Already };
+        assert_eq!(done, Ok(wanted), "{status}");
+        let last = cloud.requests().pop().unwrap();
+        if asked {
+            assert_eq!(last.line(), "POST /v2.1/servers/a/action");
+            assert_eq!(last.json(), value!({"os-start": null}));
+        } else {
+            assert_eq!(last.line(), "GET /v2.1/servers/a");
+        }
+    }
+}
+
+#[tokio::test]
 async fn each_change_reads_the_server_just_before_and_sends_what_nova_expects() {
     let bodies = [
         (

@@ -204,6 +204,7 @@ pub(super) fn course(kind: OperationKind) -> &'static [Step] {
             DeleteNode,
             CreateToken,
             RebuildServer,
+            StartRebuilt,
             WaitActive,
             ApproveJoin,
             WaitJoin,

@@ -373,7 +373,30 @@ pub(super) fn start_server(view: &View<'_>) -> Job {
     match view.server_of(view.old()) {
         // It was confirmed off: an attempt of unknown outcome, or somebody else, has started it.
         Sight::There(server) if server.status != ServerStatus::Shutoff => Job::Skip,
-        _ => view.on_old_vm(|vm| ActionKind::RebootServer { vm, hard: true }),
+        _ => view.on_old_vm(|vm| ActionKind::StartServer { vm }),
+    }
+}
+
+/// Starts the VM that was made anew. Nova brings one that was off back to being off: it is seen in
+/// REBUILD, then ACTIVE with its power going off again, then SHUTOFF.
+pub(super) fn start_rebuilt(view: &View<'_>) -> Job {
+    let Sight::There(server) = view.server_of(view.made()) else {
+        return match is_active(view) {
+            Test::Failed(why) => Job::No(why),
+            _ => Job::NotYet("the VM to be observed"),
+        };
+    };
+    if let Test::Failed(why) = is_active(view) {
+        return Job::No(why);
+    }
+    // Until it carries the mark, what is shown is the VM as it was before.
+    let rebuilt = server.idle && server.operation == Some(view.operation.id);
+    match (view.made().and_then(Machine::vm_ref), server.status) {
+        // ACTIVE may be the moment before its power goes off: whether it is, the call looks.
+        (Some(vm), ServerStatus::Shutoff | ServerStatus::Active) if rebuilt => {
+            Job::Do(ActionKind::StartServer { vm })
+        }
+        _ => Job::NotYet("the VM to be made anew"),
     }
 }
 
@@ -383,9 +406,11 @@ pub(super) fn rebuild_server(view: &View<'_>) -> Job {
     };
     if let Sight::There(server) = view.server_of(Some(new))
         && view.operation.tries > 0
-        && matches!(server.status, ServerStatus::Rebuild | ServerStatus::Active)
+        && (server.operation == Some(view.operation.id)
+            || matches!(server.status, ServerStatus::Rebuild | ServerStatus::Active))
     {
-        // It was confirmed off: an attempt of unknown outcome has come through.
+        // It was confirmed off, and had another mark: an attempt of unknown outcome has come
+        // through.
         return Job::Skip;
     }
     match new.vm_ref() {

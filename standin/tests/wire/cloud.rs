@@ -595,6 +595,45 @@ async fn a_rebuild_keeps_the_id_and_takes_new_user_data_from_2_57() {
 }
 
 #[tokio::test]
+async fn a_rebuild_of_what_is_off_ends_off_and_a_start_brings_it_up() {
+    let bench = Bench::start().await;
+    let id = bench.create("w", json!({})).await;
+    bench.advance(21);
+    let path = format!("/servers/{id}/action");
+    for (body, states) in [
+        (
+            json!({"os-stop": null}),
+            vec![
+                ("ACTIVE", json!("powering-off")),
+                ("SHUTOFF", Value::Null),
+            ],
+        ),
+        (
+            json!({"rebuild": {"imageRef": crate::IMAGE}}),
+            vec![
+                ("REBUILD", json!("rebuilding")),
+                ("ACTIVE", json!("powering-off")),
+                ("SHUTOFF", Value::Null),
+            ],
+        ),
+        (
+            json!({"os-start": null}),
+            vec![("SHUTOFF", json!("powering-on")), ("ACTIVE", Value::Null)],
+        ),
+    ] {
+        let got = bench.nova(Method::POST, &path, Some(body)).await;
+        assert_eq!(got.status, 202);
+        for (status, task) in states {
+            let path = format!("/servers/{id}");
+            let server = bench.nova(Method::GET, &path, None).await.body;
+            assert_eq!(server["server"]["status"], json!(status));
+            assert_eq!(server["server"]["OS-EXT-STS:task_state"], task);
+            bench.advance(2);
+        }
+    }
+}
+
+#[tokio::test]
 async fn metadata_is_replaced_by_put_and_added_to_by_post() {
     let bench = Bench::start().await;
     let id = bench.create("w", json!({"metadata": {"a": "1"}})).await;

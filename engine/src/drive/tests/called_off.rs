@@ -205,6 +205,10 @@ fn a_rebuild_that_can_only_go_on_goes_on_when_its_node_is_protected() {
         lab.node("w3").node = false;
         run_but(&mut lab, 20, accepted);
         assert_eq!(asked(&lab).last(), Some(&"rebuild_server"));
+        let operation = lab.engine.state().operations.keys().next().copied();
+        lab.node("w3").made_by = operation;
+        run_but(&mut lab, 20, accepted);
+        assert_eq!(asked(&lab).last(), Some(&"start_server"));
         lab.node("w3").status = ServerStatus::Active;
         let node = NodeName::new("w3");
         lab.wish(Wish::Protect { node, on: true });
@@ -269,6 +273,6 @@ fn a_machine_that_we_stopped_is_started_again_though_the_broker_is_away() {
         lab.run(1);
         lab.node("w2").status = ServerStatus::Shutoff;
         run_but(&mut lab, 30, accepted);
-        assert_eq!(asked(&lab), ["stop_server", "reboot_server"]);
+        assert_eq!(asked(&lab), ["stop_server", "start_server"]);
     });
 }

@@ -37,7 +37,11 @@ fn i10_in_a_pool_of_two_a_node_is_healed_only_behind_a_fence() {
             let rebooted = |lab: &Lab| {
                 let reboot = |record: &Record| match record {
                     Record::Intent { action, .. } => {
-                        matches!(action.kind, ActionKind::RebootServer { .. })
+                        let kind = &action.kind;
+                        matches!(
+                            kind,
+                            ActionKind::RebootServer { .. } | ActionKind::StartServer { .. }
+                        )
                     }
                     _ => false,
                 };

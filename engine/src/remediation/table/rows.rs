@@ -316,7 +316,7 @@ table! {
         undo: Undo::Nothing,
         brakes: Brakes::None,
     }
-    /// Starts the VM that was stopped: a hard reboot does.
+    /// Starts the VM that was stopped.
     StartServer = "start_server" {
         applies: Applies::Fence,
         work: Work::Act(work::start_server),
@@ -401,6 +401,16 @@ table! {
         },
         undo: Undo::Made,
         brakes: Brakes::Sight,
+    }
+    /// Starts the VM again once it is made anew: it was off, and is so again.
+    StartRebuilt = "start_rebuilt" {
+        applies: Applies::Always,
+        work: Work::Act(work::start_rebuilt),
+        deadline: Deadline::Build,
+        late: Course::GiveUp,
+        on: ORDINARY,
+        undo: Undo::Made,
+        brakes: Brakes::None,
     }
     /// Undo: the token goes first, so that nobody joins while the rest is undone.
     UndoToken = "undo_token" {

@@ -17,13 +17,16 @@ const CALLS: &[(Case, &str)] = &[
     (Case::RemovePlain, "delete_server release_ports"),
     (Case::Reboot, "reboot_server"),
     (Case::RebootPlain, "reboot_server"),
-    (Case::RebootFenced, "stop_server reboot_server"),
-    (Case::RebootFencedPlain, "stop_server reboot_server"),
+    (Case::RebootFenced, "stop_server start_server"),
+    (Case::RebootFencedPlain, "stop_server start_server"),
     (
         Case::Rebuild,
-        "stop_server delete_node create_token rebuild_server approve_join label_node delete_token",
+        "stop_server delete_node create_token rebuild_server start_server approve_join label_node delete_token",
     ),
-    (Case::RebuildPlain, "stop_server rebuild_server"),
+    (
+        Case::RebuildPlain,
+        "stop_server rebuild_server start_server",
+    ),
     (
         Case::ReplaceFenced,
         "stop_server out_of_service create_token create_server approve_join label_node delete_token delete_server delete_node release_ports",

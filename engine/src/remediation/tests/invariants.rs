@@ -87,6 +87,7 @@ fn i16_what_takes_over_an_identity_waits_until_the_old_vm_is_confirmed_off() {
                 | ActionKind::RebuildServer { .. }
                 | ActionKind::RebootServer { .. }
                 | ActionKind::OutOfService { .. }
+                | ActionKind::StartServer { .. }
                 | ActionKind::DeleteNode { .. }
         )
     };

@@ -83,6 +83,10 @@ const ROWS: &[(Step, &str)] = &[
         Step::OutOfService,
         "again again next back next next park back again again",
     ),
+    (
+        Step::StartRebuilt,
+        "again again back back back back park back again again",
+    ),
     (Step::UndoToken, "on on on on next next park on on on"),
     (Step::UndoServer, "on on on on on on park on on on"),
     (Step::UndoNode, "on on on on next next park on on on"),
@@ -103,8 +107,10 @@ fn case_of(step: Step) -> Case {
         | Step::Uncordon => Case::Remove,
         Step::RebootSoft | Step::RebootHard | Step::WaitBack | Step::WaitBackHard => Case::Reboot,
         Step::ConfirmGone | Step::ClearNode => Case::SweepNode,
-        Step::StopServer | Step::WaitOff | Step::RebuildServer => Case::Rebuild,
         Step::OutOfService | Step::InService => Case::ReplaceFenced,
+        Step::StopServer | Step::WaitOff | Step::RebuildServer | Step::StartRebuilt => {
+            Case::Rebuild
+        }
         _ => Case::Add,
     }
 }

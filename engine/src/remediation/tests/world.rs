@@ -73,12 +73,18 @@ struct Server {
     joins: Option<Monotonic>,
     /// Whether its guest works.
     alive: bool,
+    /// Whether its disk is as its image, so that it has to join.
+    blank: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Becomes {
     Active,
     Alive,
+    /// Its power is on, and its guest does not come up.
+    Dead,
+    /// Made anew, and its power goes off again.
+    OffAgain,
     Off,
     Error,
     Gone,
@@ -178,6 +184,7 @@ impl World {
             server.becomes = None;
             server.joins = None;
             server.alive = alive;
+            server.blank = false;
             server.view.created
         };
         if self.kubernetes {
@@ -268,21 +275,35 @@ impl World {
                 }
                 Becomes::Active => {
                     server.view.status = ServerStatus::Active;
+                    server.view.task_state = None;
                     server.view.addresses = vec!["10.0.0.5".to_owned()];
                     server.alive = true;
                     server.joins = Some(clock.plus(JOIN));
                 }
                 Becomes::Alive => {
                     server.view.status = ServerStatus::Active;
+                    server.view.task_state = None;
                     server.alive = true;
+                    server.joins = server.blank.then_some(clock.plus(JOIN));
+                }
+                Becomes::Dead => {
+                    server.view.status = ServerStatus::Active;
+                    server.view.task_state = None;
+                }
+                Becomes::OffAgain => {
+                    server.view.status = ServerStatus::Active;
+                    server.view.task_state = Some("powering-off".to_owned());
+                    server.becomes = Some((clock.plus(SHORT), Becomes::Off));
                 }
                 Becomes::Off => {
                     server.view.status = ServerStatus::Shutoff;
                     server.view.task_state = None;
                     server.alive = false;
+                    server.joins = None;
                 }
                 Becomes::Error => {
                     server.view.status = ServerStatus::Error;
+                    server.view.task_state = None;
                     server.view.fault = Some("No valid host was found. ".to_owned());
                 }
                 Becomes::Gone => {
@@ -302,6 +323,7 @@ impl World {
                     && server.token == self.token
                     && !self.nodes.contains_key(&name));
             if may && !self.troubles.no_join {
+                self.servers.get_mut(id).unwrap().blank = false;
                 self.join(id);
             }
         }
@@ -382,6 +404,7 @@ impl World {
             becomes: becomes.map(|becomes| (self.clock.plus(BUILD), becomes)),
             joins: None,
             alive: false,
+            blank: true,
         };
         self.servers.insert(id.clone(), server);
         id
@@ -445,6 +468,7 @@ impl World {
             ActionKind::DeleteToken => self.token = None,
             ActionKind::RebootServer { vm, .. }
             | ActionKind::StopServer { vm }
+            | ActionKind::StartServer { vm }
             | ActionKind::RebuildServer { vm, .. }
             | ActionKind::DeleteServer { vm } => {
                 self.lost.insert(vm.id.clone());
@@ -505,6 +529,7 @@ impl World {
             }),
             ActionKind::RebootServer { vm, hard } => self.reboot(vm, *hard),
             ActionKind::StopServer { vm } => self.stop(vm),
+            ActionKind::StartServer { vm } => self.start(vm),
             ActionKind::RebuildServer { vm, metadata, .. } => self.rebuild(vm, metadata),
             ActionKind::DeleteServer { vm } => self.delete(vm),
             ActionKind::ReleasePorts { operation } => {
@@ -616,7 +641,30 @@ impl World {
         Ok(Done::Accepted)
     }
 
+    fn start(&mut self, vm: &VmRef) -> ActionResult {
+        let useless = self.troubles.reboot_useless;
+        let at = self.clock.plus(BUILD);
+        let server = self.owned(vm)?;
+        let busy = server.view.task_state.is_some();
+        match server.view.status {
+            ServerStatus::Active if !busy => return Ok(Done::Already),
+            ServerStatus::Shutoff if !busy => {}
+            _ => {
+                let wait = FailureKind::Retry { after: None };
+                return Err(Failure::new(wait, "it is not off, or at work"));
+            }
+        }
+        server.view.task_state = Some("powering-on".to_owned());
+        server.becomes = Some((at, if useless { Becomes::Dead } else { Becomes::Alive }));
+        Ok(Done::Accepted)
+    }
+
     fn rebuild(&mut self, vm: &VmRef, metadata: &BTreeMap<String, String>) -> ActionResult {
+        let ours = self.operation;
+        let mark = self.owned(vm)?.view.metadata.get(mark::OPERATION).cloned();
+        if vm.operation != Some(ours) && mark == Some(ours.to_string()) {
+            return Ok(Done::Already);
+        }
         if self.kubernetes && self.token.is_none() {
             return Err(Failure::new(FailureKind::NeedsToken, "no token"));
         }
@@ -625,13 +673,17 @@ impl World {
         let error = self.troubles.error;
         let server = self.owned(vm)?;
         server.view.metadata.extend(metadata.clone());
+        let was_off = server.view.status == ServerStatus::Shutoff;
         server.view.status = ServerStatus::Rebuild;
+        server.view.task_state = Some("rebuilding".to_owned());
         server.token = token;
         server.joins = None;
-        let becomes = if error {
-            Becomes::Error
-        } else {
-            Becomes::Active
+        server.blank = true;
+        let becomes = match (error, was_off) {
+            (true, _) => Becomes::Error,
+            // Seen on Nova: one that was off is brought back to that.
+            (false, true) => Becomes::OffAgain,
+            (false, false) => Becomes::Active,
         };
         server.becomes = Some((at, becomes));
         Ok(Done::Accepted)
