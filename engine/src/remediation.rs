@@ -104,10 +104,23 @@ pub struct Operation {
     pub out_of_service: bool,
     /// Whether the old VM may have been deleted: from then on there is no way back.
     pub committed: bool,
+    /// Whether its old VM is off by our doing: whoever turns round starts it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<Stopped>,
     /// Who wants it stopped and why.
     pub cancelled: Option<String>,
     /// The last failure, for people.
     pub failure: Option<String>,
+}
+
+/// What became of the stop of an old VM. One that somebody else had stopped before has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stopped {
+    /// It was asked for, and may still come through.
+    Asked,
+    /// The VM was seen off since.
+    Off,
 }
 
 /// What an operation is.
@@ -195,6 +208,9 @@ pub struct Machine {
     /// The operation whose ports the VM lives on, if they are ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<OperationId>,
+    /// Whether the VM was off when it was decided on: then it is somebody else who stopped it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub off: bool,
 }
 
 /// Which way an operation goes.
@@ -393,6 +409,7 @@ impl Operation {
             cordoned: false,
             out_of_service: false,
             committed: false,
+            stopped: None,
             cancelled: None,
             failure: None,
         };
@@ -502,6 +519,7 @@ impl Machine {
             created: None,
             operation: Some(operation),
             network: Some(operation),
+            off: false,
         }
     }
 

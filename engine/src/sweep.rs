@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::cluster::{Member, PoolSlot, Server};
 use crate::decision::{Ask, Evidence, Origin, Proposal, Reason};
 use crate::engine::{Answer, Engine};
-use crate::event::{Ready, SourceName, Target};
+use crate::event::{Ready, ServerStatus, SourceName, Target};
 use crate::guard::Effort;
 use crate::journal::{Brake, Record};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
@@ -348,6 +348,7 @@ impl Engine {
             created: Some(server.created),
             operation: server.operation,
             network: server.network,
+            off: server.status == ServerStatus::Shutoff,
         };
         let effort = Effort::Sweep {
             node: &orphan.name,
@@ -383,6 +384,7 @@ impl Engine {
                 created: None,
                 operation: None,
                 network: None,
+                off: false,
             };
             let why =
                 "its VM is gone from two listings, and nothing shows that it lives".to_owned();

@@ -4,6 +4,7 @@
 use crate::cluster::Member;
 use crate::decision::{Decision, Proposal, Rung};
 use crate::engine::Engine;
+use crate::event::ServerStatus;
 use crate::journal::Record;
 use crate::names::{NodeName, OperationId, PoolName};
 use crate::remediation::{Blind, Context, Machine, Operation, OperationKind, Order, Swept};
@@ -189,5 +190,6 @@ fn machine(member: &Member) -> Machine {
         created: server.map(|server| server.created),
         operation: server.and_then(|server| server.operation),
         network: server.and_then(|server| server.network),
+        off: server.is_some_and(|server| server.status == ServerStatus::Shutoff),
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::table::{Course, Step, Undo};
 use super::turn::Turn;
-use super::{Ending, Operation, OperationKind, Pause, Phase, Sight};
+use super::{Ending, Operation, OperationKind, Pause, Phase, Sight, Stopped};
 use crate::action::{Done, Failure, FailureKind};
 use crate::event::Ready;
 
@@ -28,6 +28,10 @@ const DETOURS_MAX: u32 = 16;
 
 /// How soon the gate is asked again.
 const GATE_PAUSE: Duration = Duration::from_secs(5);
+
+/// How soon after a start was accepted it is looked whether the VM runs: it takes a second or two,
+/// and the poll comes every ten.
+const START_PAUSE: Duration = Duration::from_secs(15);
 
 impl Turn<'_> {
     /// What a success leads to.
@@ -55,6 +59,17 @@ impl Turn<'_> {
                 operation.committed = true;
                 self.pass(operation)
             }
+            // Somebody else had stopped it, or an attempt of ours that was not heard of.
+            (Step::StopServer, Done::Already) => self.pass(operation),
+            (Step::StopServer, _) => {
+                operation.stopped = Some(Stopped::Asked);
+                self.pass(operation)
+            }
+            (Step::UndoStop, Done::Already) => self.pass(operation),
+            (Step::UndoStop, _) => {
+                operation.stopped = Some(Stopped::Off);
+                self.again_without_end(operation, Some(START_PAUSE))
+            }
             (Step::RebuildServer, _) => {
                 if let Some(new) = &mut operation.new {
                     new.operation = Some(operation.id);
@@ -76,6 +91,9 @@ impl Turn<'_> {
             Step::CreateServer => operation.creates = operation.creates.saturating_sub(1),
             Step::DeleteServer if unknown || failure.kind == FailureKind::NotFound => {
                 operation.committed = true;
+            }
+            Step::StopServer if unknown && !found_off(&operation) => {
+                operation.stopped = operation.stopped.or(Some(Stopped::Asked));
             }
             _ => {}
         }
@@ -174,10 +192,18 @@ impl Turn<'_> {
     pub(super) fn pass(&self, mut operation: Operation) -> Operation {
         operation.failure = None;
         match operation.phase.clone() {
-            Phase::Doing => match operation.step.after(&operation, self.context) {
-                Some(step) => self.enter(operation, step),
-                None => self.over(operation, Ending::Done),
-            },
+            Phase::Doing => {
+                match operation.step {
+                    Step::WaitOff => operation.stopped = operation.stopped.map(|_| Stopped::Off),
+                    // It runs again, or is another machine by now.
+                    Step::StartServer | Step::RebuildServer => operation.stopped = None,
+                    _ => {}
+                }
+                match operation.step.after(&operation, self.context) {
+                    Some(step) => self.enter(operation, step),
+                    None => self.over(operation, Ending::Done),
+                }
+            }
             Phase::Undoing { mut rest, ending } => {
                 if rest.is_empty() {
                     return self.over(operation, ending);
@@ -229,7 +255,7 @@ impl Turn<'_> {
         } else {
             &[Step::UndoToken]
         };
-        let last: &[Step] = match self.row.undo {
+        let undone: &[Step] = match self.row.undo {
             _ if !operation.sent => &[],
             Undo::Nothing => &[],
             Undo::Cordon => &[Step::Uncordon],
@@ -238,10 +264,14 @@ impl Turn<'_> {
             }
             Undo::Made | Undo::MadeUnlessServing => made,
         };
-        // First of all, for what comes after may let the old VM run again.
+        // First of all, for what comes after lets the old VM run again.
         let first = operation.out_of_service.then_some(Step::InService);
+        // INVARIANT: where the new machine stays, the old one stays off: it may hold its volumes.
+        let keeps_new = operation.creates > 0 && !undone.contains(&Step::UndoServer);
+        let last = (operation.stopped.is_some() && !keeps_new).then_some(Step::UndoStop);
+        let steps = first.into_iter().chain(undone.iter().copied()).chain(last);
         operation.phase = Phase::Undoing {
-            rest: first.into_iter().chain(last.iter().copied()).collect(),
+            rest: steps.collect(),
             ending,
         };
         self.pass(operation)
@@ -255,4 +285,9 @@ impl Turn<'_> {
             Some(Sight::Gone { .. }) | None => false,
         }
     }
+}
+
+/// Whether somebody had stopped the old VM before it was decided on.
+fn found_off(operation: &Operation) -> bool {
+    operation.old.as_ref().is_some_and(|old| old.off)
 }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::{Context, Machine, Operation, Seen, Sight, marks};
+use super::{Context, Machine, Operation, Seen, Sight, Stopped, marks};
 use crate::action::{ActionKind, NodeRef, mark};
 use crate::cluster::Node;
 use crate::decision::Rung;
@@ -374,6 +374,24 @@ pub(super) fn start_server(view: &View<'_>) -> Job {
         // It was confirmed off: an attempt of unknown outcome, or somebody else, has started it.
         Sight::There(server) if server.status != ServerStatus::Shutoff => Job::Skip,
         _ => view.on_old_vm(|vm| ActionKind::StartServer { vm }),
+    }
+}
+
+/// Starts the VM that we stopped. A stop of unknown outcome, or one that its host has not heard of
+/// yet, is given the time to settle; after that the VM is left as it is.
+pub(super) fn undo_stop(view: &View<'_>) -> Job {
+    let waited = view.operation.step_began.until(view.context.here());
+    let settled = waited >= view.context.limits.settle;
+    let was_off = view.operation.stopped != Some(Stopped::Asked);
+    match view.server_of(view.old()) {
+        Sight::There(server) if server.idle && server.status == ServerStatus::Shutoff => {
+            view.on_old_vm(|vm| ActionKind::StartServer { vm })
+        }
+        Sight::There(server) if server.idle && was_off => Job::Skip,
+        Sight::There(_) if settled => Job::Skip,
+        Sight::Gone { asked } if is_since(view, asked) => Job::Skip,
+        Sight::There(_) | Sight::Gone { .. } => Job::NotYet("the VM to be off, or to run again"),
+        Sight::Unknown => Job::NotYet("the VM to be observed"),
     }
 }
 

@@ -276,3 +276,38 @@ fn a_machine_that_we_stopped_is_started_again_though_the_broker_is_away() {
         assert_eq!(asked(&lab), ["stop_server", "start_server"]);
     });
 }
+
+#[test]
+fn a_machine_that_we_stopped_is_started_again_when_its_heal_is_called_off() {
+    on_engine_stack(|| {
+        for restarts in [false, true] {
+            let mut plan = Plan {
+                nodes: 2,
+                ..Plan::default()
+            };
+            plan.pool.min = 1;
+            let mut lab = Lab::new(plan);
+            lab.bystander = true;
+            lab.run(400);
+            lab.die("w2");
+            run_but(&mut lab, 90, accepted);
+            assert_eq!(asked(&lab), ["stop_server"], "{:?}", lab.decided());
+            let node = NodeName::new("w2");
+            lab.wish(Wish::Protect { node, on: true });
+            if restarts {
+                lab.restart();
+                lab.round();
+            }
+            run_but(&mut lab, 10, accepted);
+            assert_eq!(asked(&lab), ["stop_server"], "its stop is on its way");
+            lab.node("w2").status = ServerStatus::Shutoff;
+            run_but(&mut lab, 12, accepted);
+            assert_eq!(asked(&lab), ["stop_server", "start_server"]);
+            assert!(endings(&lab).is_empty(), "whether it runs is looked at");
+            lab.node("w2").status = ServerStatus::Active;
+            run_but(&mut lab, 30, accepted);
+            assert!(cancelled(&lab, "w2 is protected"), "{:?}", endings(&lab));
+            assert_eq!(asked(&lab).len(), 2, "{:?}", asked(&lab));
+        }
+    });
+}

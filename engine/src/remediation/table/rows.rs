@@ -463,6 +463,16 @@ table! {
         undo: Undo::Nothing,
         brakes: Brakes::None,
     }
+    /// Undo: a VM that we stopped is started again, a stop that comes through late included.
+    UndoStop = "undo_stop" {
+        applies: Applies::Always,
+        work: Work::Act(work::undo_stop),
+        deadline: Deadline::None,
+        late: Course::Insist,
+        on: INSISTENT,
+        undo: Undo::Nothing,
+        brakes: Brakes::None,
+    }
     /// Undo: new pods again.
     Uncordon = "uncordon" {
         applies: Applies::Cordoned,

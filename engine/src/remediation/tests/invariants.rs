@@ -119,6 +119,77 @@ fn i16_what_takes_over_an_identity_waits_until_the_old_vm_is_confirmed_off() {
     }
 }
 
+/// The case with its old VM, as far as the call number `calls`, and then called off.
+fn called_off_after(case: Case, fault: Fault, off_before: bool) -> (Run, Ending) {
+    let mut run = Run::new(case);
+    let vm = run.old.as_ref().and_then(|old| old.vm.clone()).unwrap();
+    if off_before {
+        run.world.switch_off(&vm);
+        for machine in [&mut run.operation.old, &mut run.old] {
+            machine.as_mut().unwrap().off = true;
+        }
+    }
+    // The records: the intent of the stop, then its outcome.
+    run.cancel_at = Some(2);
+    let ending = run.run(|number, _| if number == 0 { fault } else { Fault::None });
+    (run, ending)
+}
+
+#[test]
+fn what_we_stopped_is_started_again_and_what_others_stopped_is_not() {
+    let late = Fault::Late(Duration::from_secs(90));
+    let cases = [
+        Case::RebootFenced,
+        Case::RebootFencedPlain,
+        Case::Rebuild,
+        Case::RebuildPlain,
+        Case::ReplaceFenced,
+        Case::ReplaceFencedPlain,
+    ];
+    for case in cases {
+        // Rows: what becomes of the stop, whether the VM was off before, whether it is started.
+        for (fault, off_before, started) in [
+            (Fault::None, false, true),
+            (Fault::AnswerLost, false, true),
+            (late, false, true),
+            (Fault::NeverSent, false, false),
+            (Fault::None, true, false),
+            (Fault::AnswerLost, true, false),
+        ] {
+            let (run, ending) = called_off_after(case, fault, off_before);
+            let what = format!("{case:?} {fault:?}, off before: {off_before}");
+            assert!(matches!(ending, Ending::Cancelled(_)), "{what}: {ending:?}");
+            let starts = |call: &String| call == "start_server";
+            let calls = &run.world.calls;
+            assert_eq!(calls.iter().any(starts), started, "{what}: {calls:?}");
+            let vm = run.old.as_ref().and_then(|old| old.vm.as_ref()).unwrap();
+            let wanted = match off_before {
+                true => ServerStatus::Shutoff,
+                false => ServerStatus::Active,
+            };
+            assert_eq!(run.world.status_of(vm), Some((wanted, false)), "{what}");
+        }
+    }
+}
+
+#[test]
+fn i16_where_the_replacement_stays_the_old_vm_stays_off() {
+    let mut run = Run::new(Case::ReplaceFenced);
+    let ending = run.run(|_, action| match action.kind {
+        // After the join nothing takes a node that serves away.
+        ActionKind::LabelNode { .. } => Fault::Fail(FailureKind::Refused),
+        _ => Fault::None,
+    });
+    assert!(matches!(ending, Ending::Failed(_)), "{ending:?}");
+    let vm = run.old.as_ref().and_then(|old| old.vm.as_ref()).unwrap();
+    assert_eq!(
+        run.world.status_of(vm),
+        Some((ServerStatus::Shutoff, false))
+    );
+    assert_eq!(run.world.made_vms().len(), 1);
+    run.assert_clean(&ending);
+}
+
 #[test]
 fn i24_a_drain_that_does_not_end_calls_a_removal_off_and_holds_up_no_fenced_node() {
     // Rows: what becomes of the drain, the calls, whether the node is removed.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::action::{Action, ActionKind};
+use crate::event::ServerStatus;
 use world::{Fault, World};
 
 /// The operation under test.
@@ -325,6 +326,9 @@ impl Run {
         }
         let made = self.world.made_vms();
         let done = *ending == Ending::Done;
+        if !done && made.is_empty() {
+            self.assert_on(ending);
+        }
         match self.operation.kind {
             OperationKind::Add => self.assert_new(&made, done, ending),
             OperationKind::Remove | OperationKind::Sweep(_) => self.assert_old(!done, ending),
@@ -379,6 +383,18 @@ impl Run {
                 self.case
             ),
             _ => panic!("{:?}: too many VMs: {made:?} ({ending:?})", self.case),
+        }
+    }
+
+    /// What was on before it, and was not made anew, is on after it.
+    fn assert_on(&self, ending: &Ending) {
+        let vm = self.old.as_ref().and_then(|old| old.vm.as_ref());
+        let Some(vm) = vm.filter(|vm| !self.world.lost.contains(*vm)) else {
+            return;
+        };
+        if let Some((status, false)) = self.world.status_of(vm) {
+            let what = format!("{:?} ({ending:?}) {}", self.case, self.trace);
+            assert_ne!(status, ServerStatus::Shutoff, "left off: {what}");
         }
     }
 

@@ -91,6 +91,7 @@ const ROWS: &[(Step, &str)] = &[
     (Step::UndoServer, "on on on on on on park on on on"),
     (Step::UndoNode, "on on on on next next park on on on"),
     (Step::UndoPorts, "on on on on next next park on on on"),
+    (Step::UndoStop, "on on on on next next park on on on"),
     (Step::Uncordon, "on on on on next next park on on on"),
     (Step::InService, "on on on on next next park on on on"),
 ];
@@ -129,6 +130,7 @@ fn reaction(step: Step, kind: FailureKind, tries: u32) -> String {
             | Step::UndoServer
             | Step::UndoNode
             | Step::UndoPorts
+            | Step::UndoStop
             | Step::Uncordon
             | Step::InService
     );

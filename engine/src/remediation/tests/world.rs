@@ -201,6 +201,7 @@ impl World {
             created: Some(created),
             operation: Some(other),
             network: Some(network),
+            off: false,
         }
     }
 
@@ -779,6 +780,20 @@ impl World {
 
     pub(super) fn has_vm(&self, id: &VmId) -> bool {
         self.servers.contains_key(id)
+    }
+
+    /// Somebody else stops the VM.
+    pub(super) fn switch_off(&mut self, id: &VmId) {
+        let server = self.servers.get_mut(id).unwrap();
+        server.view.status = ServerStatus::Shutoff;
+        server.alive = false;
+    }
+
+    /// The VM's status, and whether it is this operation's own.
+    pub(super) fn status_of(&self, id: &VmId) -> Option<(ServerStatus, bool)> {
+        let server = self.servers.get(id)?;
+        let own = self.marked().any(|marked| marked.view.id == *id);
+        Some((server.view.status.clone(), own))
     }
 
     pub(super) fn settled(&self) -> bool {
