@@ -233,6 +233,9 @@ pub struct State {
     pub cooldowns: BTreeMap<(RuleId, PoolName), Now>,
     /// The rungs begun on each node, oldest first, at most 16.
     pub rungs: BTreeMap<NodeName, VecDeque<(Rung, Now)>>,
+    /// Those that came to nothing by the cloud's doing, and when: they may be tried again.
+    #[serde(default)]
+    pub excused: BTreeMap<NodeName, VecDeque<(Rung, Now)>>,
     /// Paused pools; `None` in it is all.
     pub paused: BTreeSet<Option<PoolName>>,
     /// Pauses by a file or a ConfigMap, and since when each stands.

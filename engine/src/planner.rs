@@ -31,6 +31,13 @@ pub(crate) use size::Needs;
 /// A rung counts as tried for this long; after that the ladder begins at its foot again.
 const LADDER_MEMORY: Duration = Duration::from_secs(2 * 3600);
 
+/// A rung that came to nothing by the cloud's doing may be tried again after this long, and after
+/// twice as long each further time, up to [`LADDER_MEMORY`].
+///
+/// A quarter of an hour: a quota is raised by then, or a hypervisor is back, and `heals_per_node`
+/// leaves but one or two tries a day, which are worth to be put off a little.
+const CLOUD_BACKOFF: Duration = Duration::from_secs(900);
+
 /// Whether the cooldown of a rule keeps what it proposes from being granted.
 enum Cooling {
     No,

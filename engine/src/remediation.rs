@@ -111,6 +111,9 @@ pub struct Operation {
     pub cancelled: Option<String>,
     /// The last failure, for people.
     pub failure: Option<String>,
+    /// Whether it was the cloud's or the cluster's doing, and says nothing of the node.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub excused: bool,
 }
 
 /// What became of the stop of an old VM. One that somebody else had stopped before has none.
@@ -412,6 +415,7 @@ impl Operation {
             stopped: None,
             cancelled: None,
             failure: None,
+            excused: false,
         };
         match operation.plan(context).first() {
             Some(first) => operation.step = *first,

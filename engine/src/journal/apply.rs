@@ -141,16 +141,47 @@ impl State {
             .values_mut()
             .flatten()
             .for_each(|(_, then)| onto(then));
+        self.excused
+            .values_mut()
+            .flatten()
+            .for_each(|(_, then)| onto(then));
         self.stayed.values_mut().for_each(onto);
         self.forget_rungs(at);
     }
 
     /// Forgets the rungs that count no longer. Nodes that others delete leave theirs behind.
     fn forget_rungs(&mut self, now: Now) {
-        self.rungs.retain(|_, rungs| {
-            rungs.retain(|(_, at)| now.mono.since(at.mono) < HEAL_MEMORY);
-            !rungs.is_empty()
-        });
+        for of_nodes in [&mut self.rungs, &mut self.excused] {
+            of_nodes.retain(|_, rungs| {
+                rungs.retain(|(_, at)| now.mono.since(at.mono) < HEAL_MEMORY);
+                !rungs.is_empty()
+            });
+        }
+    }
+
+    /// Remembers a rung that came to nothing by the cloud's doing.
+    fn excuse(&mut self, operation: &Operation, ending: &Ending) {
+        let (OperationKind::Heal(rung), Ending::Failed(_)) = (operation.kind, ending) else {
+            return;
+        };
+        let Some(old) = operation.old.as_ref().filter(|_| operation.excused) else {
+            return;
+        };
+        let at = self.step_began(operation);
+        let rungs = self.excused.entry(old.node.clone()).or_default();
+        rungs.push_back((rung, at));
+        while rungs.len() > RUNGS_KEPT {
+            rungs.pop_front();
+        }
+    }
+
+    /// When the operation's last step began, on the clock of this run.
+    fn step_began(&self, operation: &Operation) -> Now {
+        let mut at = operation.step_began.at;
+        if operation.step_began.epoch != self.epoch {
+            onto(self.started, &mut at);
+        }
+        at
     }
 
     /// What was refused until now, of the pool or of this node, is granted.
@@ -189,6 +220,7 @@ impl State {
             return;
         };
         self.stay(operation, ending);
+        self.excuse(operation, ending);
         let old = operation.old.as_ref().and_then(|old| old.vm.clone());
         let swept = matches!(operation.kind, OperationKind::Sweep(_));
         let gone = match (ending, operation.committed || swept) {
@@ -206,6 +238,7 @@ impl State {
             if let Some(old) = operation.old.as_ref().filter(|old| old.vm == Some(vm)) {
                 // Its name is never used again, so nothing more is said of it.
                 self.rungs.remove(&old.node);
+                self.excused.remove(&old.node);
                 self.stayed.remove(&old.node);
                 self.refused
                     .retain(|(_, node, _), _| node.as_ref() != Some(&old.node));
@@ -224,10 +257,7 @@ impl State {
         let Some(old) = operation.old.as_ref().filter(|_| gave_up) else {
             return;
         };
-        let mut at = operation.step_began.at;
-        if operation.step_began.epoch != self.epoch {
-            onto(self.started, &mut at);
-        }
+        let at = self.step_began(operation);
         self.stayed
             .retain(|_, earlier| at.mono.since(earlier.mono) < STAYED_MEMORY);
         self.stayed.insert(old.node.clone(), at);

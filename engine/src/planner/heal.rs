@@ -1,17 +1,20 @@
 //! Whether a node is healed, and by which rung: what stands is weighed without changing anything,
 //! and what comes of it is carried out.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
 use super::Cooling;
 use crate::cluster::{Member, PoolSlot};
 use crate::decision::{Ask, Evidence, Origin, Proposal, Reason, Rung, Witness};
 use crate::engine::Engine;
 use crate::guard::{Effort, Refused};
-use crate::names::PoolName;
+use crate::names::{NodeName, PoolName};
 use crate::settings::PoolSettings;
 use crate::time::{Now, format_duration, show_duration};
 use crate::window::NodeSlot;
 
-use super::LADDER_MEMORY;
+use super::{CLOUD_BACKOFF, LADDER_MEMORY};
 
 /// What comes of a proposal to heal a node as things stand.
 #[derive(Debug)]
@@ -159,11 +162,9 @@ impl Engine {
         let next = ladder
             .iter()
             .find(|rung| !tried.iter().any(|(tried, _)| tried == *rung));
-        let Some(rung) = next else {
-            return Err((
-                Reason::LadderExhausted,
-                format!("every rung was tried on {} lately", member.name),
-            ));
+        let rung = match next {
+            Some(rung) => *rung,
+            None => self.rung_again(now, member, ladder)?,
         };
         // A rung needs time to show what it did. The operator's word does not wait.
         if let Some((last, at)) = tried.last()
@@ -183,7 +184,56 @@ impl Engine {
                 ));
             }
         }
-        Ok(*rung)
+        Ok(rung)
+    }
+
+    /// Every rung was tried: the first that came to nothing by the cloud's doing is tried once
+    /// more, in its time.
+    fn rung_again(&self, now: Now, member: &Member, ladder: &[Rung]) -> Result<Rung, Refused> {
+        let of = |rungs: &BTreeMap<NodeName, VecDeque<(Rung, Now)>>, rung: Rung| {
+            let rungs = rungs.get(&member.name).into_iter().flatten();
+            let ago = rungs.filter(move |(of, _)| *of == rung);
+            let ago = ago.map(|(_, at)| now.mono.since(at.mono));
+            ago.filter(|ago| *ago < LADDER_MEMORY).collect::<Vec<_>>()
+        };
+        let mut soonest: Option<(Rung, Duration)> = None;
+        for rung in ladder {
+            let excused = of(&self.state.excused, *rung);
+            let begun = of(&self.state.rungs, *rung).into_iter().min();
+            let Some(ago) = excused.iter().min().copied() else {
+                continue;
+            };
+            if begun.is_some_and(|begun| begun < ago) {
+                // It was begun again since, and that says something of the node.
+                continue;
+            }
+            let doublings = u32::try_from(excused.len().saturating_sub(1)).unwrap_or(u32::MAX);
+            let waits = CLOUD_BACKOFF
+                .saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX))
+                .min(LADDER_MEMORY);
+            let left = waits.saturating_sub(ago);
+            if left.is_zero() {
+                return Ok(*rung);
+            }
+            if soonest.is_none_or(|(_, least)| left < least) {
+                soonest = Some((*rung, left));
+            }
+        }
+        Err(match soonest {
+            Some((rung, left)) => (
+                Reason::LadderWait,
+                format!(
+                    "{} of {} failed by the cloud's doing: it may be tried again in {}",
+                    rung.as_str(),
+                    member.name,
+                    show_duration(left)
+                ),
+            ),
+            None => (
+                Reason::LadderExhausted,
+                format!("every rung was tried on {} lately", member.name),
+            ),
+        })
     }
 
     fn witnesses(&self, now: Now, place: Place<'_>, rule: Witness) -> Vec<Witness> {

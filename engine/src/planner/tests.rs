@@ -268,6 +268,42 @@ fn a_body_that_asks_for_two_things_is_refused_each_once() {
     });
 }
 
+/// How often the replacement of w3 is begun within so many seconds, if it fails like this.
+fn replacements(kind: FailureKind, seconds: u64, restarts: bool) -> (usize, Vec<Reason>) {
+    let mut plan = Plan::default();
+    plan.before.push(rung(Rung::Reboot, 1200));
+    let mut lab = Lab::new(plan);
+    warm(&mut lab);
+    lab.fail = Some(kind);
+    lab.die("w3");
+    lab.run(90);
+    assert_eq!(lab.decided(), ["replace w3"]);
+    if restarts {
+        lab.restart();
+    }
+    lab.run(seconds);
+    (lab.decided().len(), lab.reasons())
+}
+
+#[test]
+fn a_rung_that_the_cloud_failed_at_is_tried_again_and_no_other() {
+    on_engine_stack(|| {
+        for restarts in [false, true] {
+            // Rows: how it fails, how often it is begun in the hour after.
+            for (kind, times) in [(FailureKind::NoCapacity, 2), (FailureKind::Refused, 1)] {
+                let (begun, reasons) = replacements(kind, 600, restarts);
+                assert_eq!(begun, 1, "{kind:?}: not at once");
+                let waits = reasons.contains(&Reason::LadderWait);
+                assert!(waits || kind == FailureKind::Refused, "{reasons:?}");
+                let (begun, reasons) = replacements(kind, 3600, restarts);
+                assert_eq!(begun, times, "{kind:?}, restarts: {restarts}");
+                // With the reboot these are the three that a node may have in a day.
+                assert!(reasons.contains(&Reason::LadderExhausted), "{reasons:?}");
+            }
+        }
+    });
+}
+
 #[test]
 fn what_was_granted_in_between_is_refused_anew() {
     on_engine_stack(|| {

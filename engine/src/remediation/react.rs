@@ -86,6 +86,9 @@ impl Turn<'_> {
         let unsent = matches!(failure.kind, FailureKind::Gate | FailureKind::NeedsToken);
         operation.sent |= !unsent;
         operation.failure = Some(failure.message.clone());
+        if operation.phase == Phase::Doing {
+            operation.excused = is_excuse(operation.step, failure.kind);
+        }
         match operation.step {
             Step::CreateServer if unknown => operation.doubt = Some(self.context.here()),
             Step::CreateServer => operation.creates = operation.creates.saturating_sub(1),
@@ -193,6 +196,7 @@ impl Turn<'_> {
         operation.failure = None;
         match operation.phase.clone() {
             Phase::Doing => {
+                operation.excused = false;
                 match operation.step {
                     Step::WaitOff => operation.stopped = operation.stopped.map(|_| Stopped::Off),
                     // It runs again, or is another machine by now.
@@ -232,10 +236,11 @@ impl Turn<'_> {
     }
 
     /// Gives the operation up: a removal is called off, everything else has failed.
-    pub(super) fn give_up(&self, operation: Operation, why: &str) -> Operation {
+    pub(super) fn give_up(&self, mut operation: Operation, why: &str) -> Operation {
         if self.is_bound(&operation) {
             return self.again_without_end(operation, None);
         }
+        operation.excused |= is_the_clouds(operation.step);
         let ending = match operation.kind {
             OperationKind::Remove | OperationKind::Sweep(_) => Ending::Cancelled(why.to_owned()),
             OperationKind::Add | OperationKind::Heal(_) => Ending::Failed(why.to_owned()),
@@ -290,4 +295,23 @@ impl Turn<'_> {
 /// Whether somebody had stopped the old VM before it was decided on.
 fn found_off(operation: &Operation) -> bool {
     operation.old.as_ref().is_some_and(|old| old.off)
+}
+
+/// Whether a failure of the step's call is the cloud's or the cluster's own: no room, or no good
+/// answer. What is refused will be so again; and a machine that does not ask to join, or a drain
+/// that does not end, was looked at well enough.
+fn is_excuse(step: Step, kind: FailureKind) -> bool {
+    match kind {
+        FailureKind::Retry { .. } | FailureKind::Unknown | FailureKind::NoCapacity => true,
+        FailureKind::TimedOut => !matches!(step, Step::ApproveJoin | Step::Drain),
+        _ => false,
+    }
+}
+
+/// Whether it is the cloud that lets one wait at this step: no host for a VM, or none that stops it.
+fn is_the_clouds(step: Step) -> bool {
+    matches!(
+        step,
+        Step::WaitOff | Step::Settle | Step::Search | Step::StartRebuilt | Step::WaitActive
+    )
 }

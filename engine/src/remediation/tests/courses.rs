@@ -2,6 +2,7 @@
 
 use super::world::Troubles;
 use super::*;
+use crate::action::FailureKind;
 
 /// The calls of each case when nothing fails, in their order.
 const CALLS: &[(Case, &str)] = &[
@@ -254,5 +255,114 @@ fn machines_that_misbehave_lead_to_these_ends() {
         };
         assert_eq!(text, wanted, "{name}");
         run.assert_clean(&ending);
+    }
+}
+
+#[test]
+fn what_the_cloud_fails_at_is_told_from_what_the_node_does() {
+    let none = Troubles::default();
+    let fail = |call: &'static str, kind| (none, call, Some(kind));
+    let trouble = |troubles| (troubles, "", None);
+    // Rows: the case, what goes wrong, whether that says nothing of the node.
+    let rows = [
+        (
+            Case::ReplaceFenced,
+            fail("create_server", FailureKind::NoCapacity),
+            true,
+        ),
+        (
+            Case::ReplaceFenced,
+            fail("create_server", FailureKind::Retry { after: None }),
+            true,
+        ),
+        (
+            Case::ReplaceFenced,
+            fail("create_token", FailureKind::Retry { after: None }),
+            true,
+        ),
+        (
+            Case::ReplaceFenced,
+            fail("create_server", FailureKind::Refused),
+            false,
+        ),
+        (
+            Case::ReplaceFenced,
+            fail("approve_join", FailureKind::TimedOut),
+            false,
+        ),
+        (
+            Case::ReplaceServing,
+            fail("drain", FailureKind::TimedOut),
+            false,
+        ),
+        (
+            Case::Reboot,
+            fail("reboot_server", FailureKind::Retry { after: None }),
+            true,
+        ),
+        (
+            Case::Rebuild,
+            fail("rebuild_server", FailureKind::NoCapacity),
+            true,
+        ),
+        (
+            Case::ReplaceFenced,
+            trouble(Troubles {
+                error: true,
+                ..none
+            }),
+            true,
+        ),
+        (
+            Case::ReplaceFenced,
+            trouble(Troubles {
+                build_for_ever: true,
+                ..none
+            }),
+            true,
+        ),
+        (
+            Case::Rebuild,
+            trouble(Troubles {
+                error: true,
+                ..none
+            }),
+            true,
+        ),
+        (
+            Case::ReplaceFenced,
+            trouble(Troubles {
+                no_stop: true,
+                ..none
+            }),
+            true,
+        ),
+        (
+            Case::ReplaceFenced,
+            trouble(Troubles {
+                no_join: true,
+                ..none
+            }),
+            false,
+        ),
+        (
+            Case::Reboot,
+            trouble(Troubles {
+                reboot_useless: true,
+                ..none
+            }),
+            false,
+        ),
+    ];
+    for (case, (troubles, call, kind), excused) in rows {
+        let mut run = Run::new(case);
+        run.world.troubles = troubles;
+        let ending = run.run(|_, action| match kind {
+            Some(kind) if action.kind.name() == call => Fault::Fail(kind),
+            _ => Fault::None,
+        });
+        let what = format!("{case:?} {troubles:?} {call} {kind:?}");
+        assert!(matches!(ending, Ending::Failed(_)), "{what}: {ending:?}");
+        assert_eq!(run.operation.excused, excused, "{what}");
     }
 }
