@@ -113,6 +113,13 @@ impl TokenVault {
             .map(|token| token.clone())
     }
 
+    /// The token of an operation lives until `expires`, if it is kept here.
+    pub fn extend(&self, operation: OperationId, expires: Timestamp) {
+        if let Some(mut token) = self.tokens.get_mut(&operation) {
+            token.expires = expires;
+        }
+    }
+
     /// Forgets the token of an operation, and every token that has expired by `now`: an
     /// operation that was given up must not leave its secret behind for ever.
     pub fn forget(&self, operation: OperationId, now: Timestamp) {
@@ -153,6 +160,10 @@ mod tests {
         vault.put(OPERATION, token);
         assert!(vault.get(OPERATION, Timestamp(9)).is_some());
         assert!(vault.get(OPERATION, Timestamp(10)).is_none());
+        vault.extend(OPERATION, Timestamp(20));
+        let longer = vault.get(OPERATION, Timestamp(19)).unwrap();
+        assert_eq!(longer.secret().expose_secret(), secret);
+        assert!(vault.get(OPERATION, Timestamp(20)).is_none());
         assert!(!format!("{vault:?}").contains(&secret));
         vault.forget(OPERATION, Timestamp(0));
         assert!(vault.get(OPERATION, Timestamp(0)).is_none());

@@ -88,6 +88,11 @@ pub enum ActionKind {
         /// How long it lives.
         ttl: Duration,
     },
+    /// Let the operation's token live longer, in place: its VM, which holds it, still builds.
+    ExtendToken {
+        /// How long it lives from now on.
+        ttl: Duration,
+    },
     /// Delete the operation's token. Gone already is success.
     DeleteToken,
     /// Let the operation's VM into the cluster: wait for its kubelet to ask for a certificate
@@ -212,6 +217,7 @@ impl ActionKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::CreateToken { .. } => "create_token",
+            Self::ExtendToken { .. } => "extend_token",
             Self::DeleteToken => "delete_token",
             Self::ApproveJoin { .. } => "approve_join",
             Self::CreateServer { .. } => "create_server",

@@ -107,6 +107,12 @@ pub struct Operation {
     /// Whether its old VM is off by our doing: whoever turns round starts it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<Stopped>,
+    /// Since when its join token has had all its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<Moment>,
+    /// The step in which its token is extended, and how much of that step's time is used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub builds: Option<(Step, Duration)>,
     /// Who wants it stopped and why.
     pub cancelled: Option<String>,
     /// The last failure, for people.
@@ -413,6 +419,8 @@ impl Operation {
             out_of_service: false,
             committed: false,
             stopped: None,
+            token: None,
+            builds: None,
             cancelled: None,
             failure: None,
             excused: false,
@@ -559,6 +567,18 @@ impl Moment {
     pub fn plus(self, length: Duration) -> Self {
         Self {
             at: self.at.plus(length),
+            ..self
+        }
+    }
+
+    /// The point in time that was `length` before.
+    pub fn minus(self, length: Duration) -> Self {
+        let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            at: Now {
+                wall: self.at.wall.minus(length),
+                mono: Monotonic(self.at.mono.0.saturating_sub(millis)),
+            },
             ..self
         }
     }

@@ -332,6 +332,7 @@ impl Model {
         let done = (second, Ok(Done::Accepted));
         match &action.kind {
             ActionKind::CreateToken { .. }
+            | ActionKind::ExtendToken { .. }
             | ActionKind::DeleteToken
             | ActionKind::ApproveJoin { .. }
             | ActionKind::LabelNode { .. } => done,

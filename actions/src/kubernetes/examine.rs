@@ -41,7 +41,7 @@ const fn within(
 const CERTIFICATES: &str = "certificates.k8s.io";
 
 /// What we need, as `deploy/rbac.yaml` gives it.
-const RIGHTS: [Right; 12] = [
+const RIGHTS: [Right; 13] = [
     everywhere("get", "", "nodes"),
     everywhere("list", "", "nodes"),
     everywhere("watch", "", "nodes"),
@@ -53,6 +53,7 @@ const RIGHTS: [Right; 12] = [
     within("kube-node-lease", "list", "coordination.k8s.io", "leases"),
     within("kube-node-lease", "watch", "coordination.k8s.io", "leases"),
     within("kube-system", "create", "", "secrets"),
+    within("kube-system", "patch", "", "secrets"),
     within("kube-system", "delete", "", "secrets"),
 ];
 

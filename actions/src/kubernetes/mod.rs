@@ -125,6 +125,7 @@ impl Kubernetes {
     async fn act(&self, hand: &InHand<'_>) -> ActionResult {
         match &hand.action.kind {
             ActionKind::CreateToken { ttl, .. } => self.create_token(hand, *ttl).await,
+            ActionKind::ExtendToken { ttl } => self.extend_token(hand, *ttl).await,
             ActionKind::DeleteToken => self.delete_token(hand).await,
             ActionKind::ApproveJoin { node, vm } => self.approve_join(hand, node, vm).await,
             ActionKind::Cordon { node } => self.cordon(hand, node, true).await,

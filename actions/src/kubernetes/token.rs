@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use rhizome_engine::action::{ActionResult, Done, Failure, FailureKind};
+use rhizome_engine::time::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -53,6 +54,28 @@ impl Kubernetes {
         Ok(Done::Accepted)
     }
 
+    /// Lets the operation's token live longer. Its secret is neither sent nor needed, so this goes
+    /// on after a restart; one that is gone is not made again, for its VM holds the old secret.
+    pub(super) async fn extend_token(&self, hand: &InHand<'_>, ttl: Duration) -> ActionResult {
+        let operation = hand.action.key.operation;
+        let now = self.clock.now().wall;
+        let expires = now.plus(ttl);
+        let change = Change {
+            call: "patch_secret",
+            method: Method::PATCH,
+            path: format!("{SECRETS}/bootstrap-token-{}", JoinToken::id_of(operation)),
+            body: json!({"stringData": {"expiration": expiration(expires)?}}),
+        };
+        let answer = self.send(hand, &change).await?;
+        if !answer.is_success() {
+            let token = self.vault.get(operation, now);
+            let known: Vec<_> = token.iter().map(JoinToken::secret).collect();
+            return Err(self.cluster.judge(&answer, change.call, true, &known).await);
+        }
+        self.vault.extend(operation, expires);
+        Ok(Done::Accepted)
+    }
+
     /// Deletes the operation's token. The cluster accepts it for ten seconds more, because it
     /// remembers who it has let in.
     pub(super) async fn delete_token(&self, hand: &InHand<'_>) -> ActionResult {
@@ -88,13 +111,6 @@ fn secret(
     pool: &str,
     approval: Approval,
 ) -> Result<Value, Failure> {
-    let expiration = jiff::Timestamp::from_second(token.expires().millis().div_euclid(1000))
-        .map_err(|error| {
-            Failure::new(
-                FailureKind::Refused,
-                format!("a token cannot live until {}: {error}", token.expires()),
-            )
-        })?;
     Ok(json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -107,7 +123,7 @@ fn secret(
         "stringData": {
             "token-id": token.id(),
             "token-secret": token.secret().expose_secret(),
-            "expiration": expiration.to_string(),
+            "expiration": expiration(token.expires())?,
             "usage-bootstrap-authentication": "true",
             "usage-bootstrap-signing": "true",
             "auth-extra-groups": match approval {
@@ -117,4 +133,15 @@ fn secret(
             "description": format!("join token of {operation} (rhizome)"),
         },
     }))
+}
+
+/// The time as a token's Secret tells it, in whole seconds.
+fn expiration(expires: Timestamp) -> Result<String, Failure> {
+    match jiff::Timestamp::from_second(expires.millis().div_euclid(1000)) {
+        Ok(time) => Ok(time.to_string()),
+        Err(error) => Err(Failure::new(
+            FailureKind::Refused,
+            format!("a token cannot live until {expires}: {error}"),
+        )),
+    }
 }

@@ -187,3 +187,41 @@ async fn where_the_cluster_approves_a_machine_joins_without_us() {
     ours.node_is("join-f", Ready::True).await;
     ours.done(mine, ActionKind::DeleteToken).await;
 }
+
+#[tokio::test]
+async fn a_token_is_extended_in_place_and_lets_its_machine_in() {
+    let Some(ours) = Ours::start().await else {
+        return;
+    };
+    let mine = number();
+    let join = ours.token(mine, "join-g").await;
+    let (id, secret) = join.token.split_once('.').unwrap();
+    let name = format!("bootstrap-token-{id}");
+    let kept = || {
+        let data = ours.place.get(&["secret", &name, "-n", "kube-system"])["data"].clone();
+        let read = |key: &str| {
+            use base64::Engine as _;
+            let text = data[key].as_str().unwrap();
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        (read("expiration"), read("token-secret"))
+    };
+    let (before, _) = kept();
+    let ttl = Duration::from_secs(2_400);
+    let extend = ActionKind::ExtendToken { ttl };
+    assert_eq!(ours.done(mine, extend.clone()).await, Done::Accepted);
+    let (after, same) = kept();
+    // Both are of one form, in which the later one is the greater text.
+    assert!(after > before, "{before}, {after}");
+    assert_eq!(same, secret);
+    let (kubelet, let_in) = tokio::join!(Kubelet::join(&join), ours.done(mine, approve("join-g")));
+    let _kubelet = kubelet.unwrap();
+    assert_eq!(let_in, Done::Accepted);
+    ours.node_is("join-g", Ready::True).await;
+    ours.done(mine, ActionKind::DeleteToken).await;
+    let gone = ours.within(60, mine, extend).await.unwrap_err();
+    assert_eq!(gone.kind, FailureKind::NotFound, "{gone}");
+}

@@ -2,6 +2,7 @@
 //! neither its twin, nor a thief, nor another machine under a name that is taken.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use reqwest::Method;
 use rhizome_engine::action::{ActionKind, Done, FailureKind};
@@ -215,4 +216,36 @@ async fn a_machine_that_never_asks_is_told_of_when_the_time_is_up() {
         .await
         .unwrap_err();
     assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+}
+
+#[tokio::test]
+async fn a_token_that_was_extended_lets_a_machine_in_after_its_first_twenty_minutes() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    for extended in [true, false] {
+        let field = Field::start().await;
+        field.act(&create_token(1, "w-1")).await.unwrap();
+        field.clock.advance(minutes(15));
+        if extended {
+            let ttl = minutes(20);
+            assert_eq!(
+                field.done(1, ActionKind::ExtendToken { ttl }).await,
+                Done::Accepted
+            );
+        }
+        field.clock.advance(minutes(10));
+        let extend = ActionKind::ExtendToken { ttl: minutes(20) };
+        let again = field.act(&action(1, extend)).await;
+        if !extended {
+            // It is gone, and is not made again: its machine could not know its secret.
+            assert_eq!(again.unwrap_err().kind, FailureKind::NotFound);
+            continue;
+        }
+        assert_eq!(again, Ok(Done::Accepted));
+        let Ok(Done::Created { vm }) = field.act(&create(1, "w-1")).await else {
+            panic!("not created");
+        };
+        field.server_is(vm.as_str(), ServerStatus::Active).await;
+        field.let_in(1, "w-1", &vm).await;
+        field.node_is("w-1", Ready::True).await;
+    }
 }

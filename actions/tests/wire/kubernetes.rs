@@ -251,6 +251,21 @@ async fn a_token_whose_making_was_not_confirmed_is_not_handed_out() {
 }
 
 #[tokio::test]
+async fn a_token_is_extended_without_its_secret() {
+    let server = Scripted::start(|_| json(200, value!({"kind": "Secret"}))).await;
+    let bench = bench(&server.url).await;
+    let ttl = std::time::Duration::from_secs(1_200);
+    let extend = action(ActionKind::ExtendToken { ttl });
+    let done = bench.kubernetes.execute(&extend, TestGate::open()).await;
+    assert_eq!(done, Ok(Done::Accepted), "nothing is kept of it, as after a restart");
+    let sent = server.requests().pop().unwrap();
+    let id = JoinToken::id_of(OPERATION);
+    assert_eq!(sent.line(), format!("PATCH {SECRETS}/bootstrap-token-{id}"));
+    let wanted = value!({"stringData": {"expiration": "2026-11-22T08:02:54Z"}});
+    assert_eq!(sent.json(), wanted);
+}
+
+#[tokio::test]
 async fn deleting_a_token_or_a_node_that_is_gone_is_success() {
     let server = Scripted::start(|_| status(404, "not found")).await;
     let bench = bench(&server.url).await;

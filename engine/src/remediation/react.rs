@@ -191,6 +191,27 @@ impl Turn<'_> {
         }
     }
 
+    /// From a build that takes long to its token.
+    pub(super) fn to_its_token(&self, mut operation: Operation) -> Operation {
+        let here = operation.parked.unwrap_or(self.context.here());
+        operation.builds = Some((operation.step, operation.step_began.until(here)));
+        self.enter(operation, Step::ExtendToken)
+    }
+
+    /// Back to the build, which has as much time left as before.
+    fn back_to_the_build(&self, mut operation: Operation) -> Operation {
+        let here = self.context.here();
+        let (step, used) = operation
+            .builds
+            .take()
+            .unwrap_or((Step::WaitActive, Duration::ZERO));
+        // Whether it was extended or not: the next time is a while from now.
+        operation.token = Some(here);
+        operation = self.enter(operation, step);
+        operation.step_began = here.minus(used);
+        operation
+    }
+
     /// The step is done: on to the next, or over.
     pub(super) fn pass(&self, mut operation: Operation) -> Operation {
         operation.failure = None;
@@ -198,6 +219,8 @@ impl Turn<'_> {
             Phase::Doing => {
                 operation.excused = false;
                 match operation.step {
+                    Step::ExtendToken => return self.back_to_the_build(operation),
+                    Step::CreateToken => operation.token = Some(self.context.here()),
                     Step::WaitOff => operation.stopped = operation.stopped.map(|_| Stopped::Off),
                     // It runs again, or is another machine by now.
                     Step::StartServer | Step::RebuildServer => operation.stopped = None,

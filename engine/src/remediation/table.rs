@@ -164,7 +164,7 @@ pub(super) enum Undo {
 }
 
 /// The steps of each kind of operation, in their order. `Settle`, `Search` and `DropTwin`
-/// are entered by failures alone.
+/// are entered by failures alone, and `ExtendToken` from a build that takes long.
 pub(super) fn course(kind: OperationKind) -> &'static [Step] {
     use Step::*;
     match kind {

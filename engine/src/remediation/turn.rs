@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::advance::is_rebuilt;
 use super::table::{Course, Row, Step, Undo, Work};
-use super::work::{Job, Test, View};
+use super::work::{self, Job, Test, View};
 use super::{Context, Ending, Next, Operation, Phase, Seen, Sight};
 use crate::action::ActionKind;
 
@@ -54,6 +54,11 @@ impl Turn<'_> {
             seen: self.seen,
             context: self.context,
         };
+        // One attempt at a time: what is tried once more keeps its count and its pause.
+        let free = operation.tries == 0 && operation.phase == Phase::Doing;
+        if free && work::should_extend(&view) && !self.left(operation).is_zero() {
+            return self.moved(self.to_its_token(operation.clone()));
+        }
         match self.row.work {
             Work::Watch(what, test) => match test(&view) {
                 Test::Yes => self.moved(self.pass(operation.clone())),

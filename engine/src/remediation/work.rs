@@ -9,7 +9,7 @@ use crate::action::{ActionKind, NodeRef, mark};
 use crate::cluster::Node;
 use crate::decision::Rung;
 use crate::event::{Ready, ServerStatus};
-use crate::remediation::OperationKind;
+use crate::remediation::{OperationKind, Step};
 use crate::time::show_duration;
 
 /// A sign of life counts as back only this long after a reboot was asked for.
@@ -17,6 +17,11 @@ use crate::time::show_duration;
 /// One heartbeat interval: a node that still talks goes on talking for a moment after its
 /// reboot was accepted, and that is no proof of anything.
 const BACK_MARGIN: Duration = Duration::from_secs(10);
+
+/// A token is extended when this part of its time has passed: a quarter. So a machine has three
+/// quarters of it for its join, whenever its build ends, and an extension that fails is tried
+/// thrice more before the token is gone.
+const TOKEN_PARTS: u32 = 4;
 
 /// What a step looks at.
 pub(super) struct View<'a> {
@@ -153,6 +158,29 @@ pub(super) fn create_token(view: &View<'_>) -> Job {
         }),
         None => Job::Skip,
     }
+}
+
+pub(super) fn extend_token(view: &View<'_>) -> Job {
+    Job::Do(ActionKind::ExtendToken {
+        ttl: view.context.limits.token_ttl,
+    })
+}
+
+/// Whether the VM still builds with a token that should have more time.
+pub(super) fn should_extend(view: &View<'_>) -> bool {
+    let builds = match view.operation.step {
+        Step::StartRebuilt => !matches!(is_active(view), Test::Failed(_)),
+        Step::WaitActive => matches!(is_active(view), Test::NotYet),
+        _ => false,
+    };
+    let after = view.context.limits.token_ttl / TOKEN_PARTS;
+    let here = view.context.here();
+    builds
+        && view.context.pool.kubernetes
+        && view
+            .operation
+            .token
+            .is_some_and(|since| since.until(here) >= after)
 }
 
 pub(super) fn delete_token(_: &View<'_>) -> Job {

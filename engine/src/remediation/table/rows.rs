@@ -50,6 +50,20 @@ const SEARCH: Reactions = Reactions {
     ..INSISTENT
 };
 
+/// The reactions of a call that is of use and not needed: on without it.
+const OPTIONAL: Reactions = Reactions {
+    retry: Course::Pass,
+    unknown: Course::Pass,
+    refused: Course::Pass,
+    no_capacity: Course::Pass,
+    not_found: Course::Pass,
+    not_owned: Course::Pass,
+    gate: Course::Pass,
+    needs_token: Course::Pass,
+    blocked: Course::Pass,
+    timed_out: Course::Pass,
+};
+
 /// For steps that call nothing.
 const NONE: Reactions = ORDINARY;
 
@@ -147,6 +161,16 @@ table! {
         deadline: Deadline::Build,
         late: Course::GiveUp,
         on: NONE,
+        undo: Undo::Made,
+        brakes: Brakes::None,
+    }
+    /// Gives the token more time, and goes back to the VM that still builds. Entered from there alone.
+    ExtendToken = "extend_token" {
+        applies: Applies::Kubernetes,
+        work: Work::Act(work::extend_token),
+        deadline: Deadline::None,
+        late: Course::Pass,
+        on: OPTIONAL,
         undo: Undo::Made,
         brakes: Brakes::None,
     }

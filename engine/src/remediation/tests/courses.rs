@@ -366,3 +366,69 @@ fn what_the_cloud_fails_at_is_told_from_what_the_node_does() {
         assert_eq!(run.operation.excused, excused, "{what}");
     }
 }
+
+/// A world whose builds take nearly all their time.
+fn slow(case: Case) -> Run {
+    let mut run = Run::new(case);
+    run.world.troubles.slow_build = true;
+    run
+}
+
+#[test]
+fn a_token_is_extended_while_its_vm_builds_and_not_beyond_the_builds_own_time() {
+    let extends = |run: &Run| {
+        let calls = run.world.calls.iter();
+        calls.filter(|call| *call == "extend_token").count()
+    };
+    for case in [
+        Case::Add,
+        Case::Rebuild,
+        Case::ReplaceFenced,
+        Case::ReplaceServing,
+    ] {
+        let mut run = slow(case);
+        assert_eq!(run.run(|_, _| Fault::None), Ending::Done, "{case:?}");
+        assert_eq!(extends(&run), 3, "{case:?}: each five minutes");
+        run.assert_clean(&Ending::Done);
+
+        // One that fails costs nothing: the next comes in its time.
+        for kind in [
+            FailureKind::Retry { after: None },
+            FailureKind::Unknown,
+            FailureKind::Refused,
+            FailureKind::NotFound,
+            FailureKind::Gate,
+        ] {
+            let mut first = true;
+            let mut run = slow(case);
+            let ending = run.run(|_, action| match action.kind {
+                ActionKind::ExtendToken { .. } if std::mem::take(&mut first) => Fault::Fail(kind),
+                _ => Fault::None,
+            });
+            assert_eq!(ending, Ending::Done, "{case:?} {kind:?}");
+            run.assert_clean(&ending);
+        }
+
+        // Without any the machine cannot join, which is what they are for.
+        let mut run = slow(case);
+        let ending = run.run(|_, action| match action.kind {
+            ActionKind::ExtendToken { .. } => Fault::Fail(FailureKind::Refused),
+            _ => Fault::None,
+        });
+        let Ending::Failed(why) = &ending else {
+            panic!("{case:?}: {ending:?}")
+        };
+        assert_eq!(why, "step wait_join took too long", "{case:?}");
+        run.assert_clean(&ending);
+    }
+    let mut run = Run::new(Case::Add);
+    run.world.troubles.build_for_ever = true;
+    let begun = run.world.clock;
+    let ending = run.run(|_, _| Fault::None);
+    assert!(matches!(ending, Ending::Failed(_)), "{ending:?}");
+    let took = run.world.clock.since(begun);
+    assert!(took < Duration::from_secs(1230), "{took:?}");
+    assert_eq!(extends(&run), 3);
+    assert_eq!(extends(&slow(Case::AddPlain)), 0);
+    run.assert_clean(&ending);
+}

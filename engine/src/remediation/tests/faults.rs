@@ -135,6 +135,30 @@ fn killed_after_every_record_it_comes_to_the_same_end() {
 }
 
 #[test]
+fn killed_after_every_record_of_a_long_build_it_joins_all_the_same() {
+    for case in [Case::Add, Case::Rebuild] {
+        let records = {
+            let mut run = Run::new(case);
+            run.world.troubles.slow_build = true;
+            run.run(|_, _| Fault::None);
+            run.records
+        };
+        for record in 1..=records {
+            let mut run = Run::new(case);
+            run.world.troubles.slow_build = true;
+            run.crashes = vec![Crash {
+                record,
+                fault: Fault::None,
+            }];
+            let ending = run.run(|_, _| Fault::None);
+            run.trace = format!("after {record}: {:?}", run.world.calls);
+            assert_eq!(ending, Ending::Done, "{case:?}: {}", run.trace);
+            run.assert_clean(&ending);
+        }
+    }
+}
+
+#[test]
 fn called_off_at_every_record_it_undoes_what_can_be_undone() {
     for case in CASES {
         for record in 1..=records(*case) {

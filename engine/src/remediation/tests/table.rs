@@ -32,6 +32,11 @@ const ROWS: &[(Step, &str)] = &[
     (Step::Search, "on on on on on on park on on on"),
     (Step::DropTwin, "on on on on search search park on on on"),
     (
+        Step::ExtendToken,
+        "wait_active wait_active wait_active wait_active wait_active wait_active wait_active \
+         wait_active wait_active wait_active",
+    ),
+    (
         Step::ApproveJoin,
         "on on back back back back park back again back",
     ),

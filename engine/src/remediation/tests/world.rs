@@ -16,6 +16,8 @@ use crate::time::{Monotonic, Now, Timestamp};
 
 /// How long the world's own processes take.
 pub(super) const BUILD: Duration = Duration::from_secs(20);
+/// The pool's default gives it twenty minutes, as many as its token has.
+const SLOW_BUILD: Duration = Duration::from_secs(1190);
 const JOIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_secs(5);
@@ -48,6 +50,8 @@ pub(super) struct Troubles {
     pub build_for_ever: bool,
     /// New VMs are ACTIVE and have no address.
     pub no_address: bool,
+    /// New VMs take all but ten seconds of the time that they have.
+    pub slow_build: bool,
     /// New VMs never join.
     pub no_join: bool,
     /// A pod's budget never lets it go.
@@ -123,6 +127,8 @@ pub(super) struct World {
     token: Option<u64>,
     /// The operations that have ports.
     ports: BTreeSet<OperationId>,
+    /// Until when it is taken.
+    token_until: Monotonic,
     made: u64,
     /// Calls that come through late, with the token that was there when they were sent.
     late: Vec<(Monotonic, Action, Option<u64>)>,
@@ -150,6 +156,7 @@ impl World {
             servers: BTreeMap::new(),
             token: None,
             ports: BTreeSet::new(),
+            token_until: Monotonic(0),
             made: 0,
             late: Vec::new(),
             shown: None,
@@ -322,6 +329,7 @@ impl World {
             let may = !self.kubernetes
                 || (server.token.is_some()
                     && server.token == self.token
+                    && clock < self.token_until
                     && !self.nodes.contains_key(&name));
             if may && !self.troubles.no_join {
                 self.servers.get_mut(id).unwrap().blank = false;
@@ -380,6 +388,14 @@ impl World {
         self.nodes.insert(name, node);
     }
 
+    /// How long a VM takes until it is ACTIVE.
+    fn build(&self) -> Duration {
+        match self.troubles.slow_build {
+            true => SLOW_BUILD,
+            false => BUILD,
+        }
+    }
+
     fn make(&mut self, name: &str, metadata: BTreeMap<String, String>, token: Option<u64>) -> VmId {
         self.made += 1;
         let id = VmId::new(format!("vm-{}", self.made));
@@ -402,7 +418,7 @@ impl World {
                 host_id: None,
             },
             token,
-            becomes: becomes.map(|becomes| (self.clock.plus(BUILD), becomes)),
+            becomes: becomes.map(|becomes| (self.clock.plus(self.build()), becomes)),
             joins: None,
             alive: false,
             blank: true,
@@ -492,6 +508,7 @@ impl World {
                 self.leases.remove(&node.name);
             }
             ActionKind::CreateToken { .. }
+            | ActionKind::ExtendToken { .. }
             | ActionKind::CreateServer { .. }
             | ActionKind::ApproveJoin { .. }
             | ActionKind::FindServer => {}
@@ -503,9 +520,17 @@ impl World {
 
     fn carry_out(&mut self, action: &Action) -> ActionResult {
         match &action.kind {
-            ActionKind::CreateToken { .. } => {
+            ActionKind::CreateToken { ttl, .. } => {
                 self.made += 1;
                 self.token = Some(self.made);
+                self.token_until = self.clock.plus(*ttl);
+                Ok(Done::Accepted)
+            }
+            ActionKind::ExtendToken { ttl } => {
+                if self.token.is_none() {
+                    return Err(Failure::new(FailureKind::NotFound, "no such token"));
+                }
+                self.token_until = self.clock.plus(*ttl);
                 Ok(Done::Accepted)
             }
             ActionKind::DeleteToken => {
@@ -670,7 +695,7 @@ impl World {
             return Err(Failure::new(FailureKind::NeedsToken, "no token"));
         }
         let token = self.token;
-        let at = self.clock.plus(BUILD);
+        let at = self.clock.plus(self.build());
         let error = self.troubles.error;
         let server = self.owned(vm)?;
         server.view.metadata.extend(metadata.clone());
