@@ -257,7 +257,11 @@ async fn a_token_is_extended_without_its_secret() {
     let ttl = std::time::Duration::from_secs(1_200);
     let extend = action(ActionKind::ExtendToken { ttl });
     let done = bench.kubernetes.execute(&extend, TestGate::open()).await;
-    assert_eq!(done, Ok(Done::Accepted), "nothing is kept of it, as after a restart");
+    assert_eq!(
+        done,
+        Ok(Done::Accepted),
+        "nothing is kept of it, as after a restart"
+    );
     let sent = server.requests().pop().unwrap();
     let id = JoinToken::id_of(OPERATION);
     assert_eq!(sent.line(), format!("PATCH {SECRETS}/bootstrap-token-{id}"));

@@ -603,10 +603,7 @@ async fn a_rebuild_of_what_is_off_ends_off_and_a_start_brings_it_up() {
     for (body, states) in [
         (
             json!({"os-stop": null}),
-            vec![
-                ("ACTIVE", json!("powering-off")),
-                ("SHUTOFF", Value::Null),
-            ],
+            vec![("ACTIVE", json!("powering-off")), ("SHUTOFF", Value::Null)],
         ),
         (
             json!({"rebuild": {"imageRef": crate::IMAGE}}),

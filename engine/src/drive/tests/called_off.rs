@@ -307,7 +307,9 @@ fn a_machine_that_we_stopped_is_started_again_when_its_heal_is_called_off() {
             lab.node("w2").status = ServerStatus::Active;
             run_but(&mut lab, 30, accepted);
             assert!(cancelled(&lab, "w2 is protected"), "{:?}", endings(&lab));
-            assert_eq!(asked(&lab).len(), 2, "{:?}", asked(&lab));
+            let calls = asked(&lab);
+            let others = calls.iter().filter(|call| **call != "start_server");
+            assert_eq!(others.count(), 1, "{calls:?}");
         }
     });
 }

@@ -136,7 +136,7 @@ fn killed_after_every_record_it_comes_to_the_same_end() {
 
 #[test]
 fn killed_after_every_record_of_a_long_build_it_joins_all_the_same() {
-    for case in [Case::Add, Case::Rebuild] {
+    for case in [Case::Add, Case::ReplaceFenced] {
         let records = {
             let mut run = Run::new(case);
             run.world.troubles.slow_build = true;

@@ -681,7 +681,14 @@ impl World {
             }
         }
         server.view.task_state = Some("powering-on".to_owned());
-        server.becomes = Some((at, if useless { Becomes::Dead } else { Becomes::Alive }));
+        server.becomes = Some((
+            at,
+            if useless {
+                Becomes::Dead
+            } else {
+                Becomes::Alive
+            },
+        ));
         Ok(Done::Accepted)
     }
 
