@@ -639,15 +639,20 @@ impl World {
         Ok(server)
     }
 
-    fn reboot(&mut self, vm: &VmRef, hard: bool) -> ActionResult {
-        let troubles = self.troubles;
-        let at = self.clock.plus(BUILD);
+    /// What must hold before a VM may run again.
+    fn assert_in_service(&self, vm: &VmRef) {
         let of_it = |node: &&NodeView| node.vm.as_ref() == Some(&vm.id);
         let node = self.nodes.values().find(of_it);
         assert!(
             node.is_none_or(|node| node.taints.is_empty()),
             "a VM may run again whose node is out of service"
         );
+    }
+
+    fn reboot(&mut self, vm: &VmRef, hard: bool) -> ActionResult {
+        let troubles = self.troubles;
+        let at = self.clock.plus(BUILD);
+        self.assert_in_service(vm);
         let server = self.owned(vm)?;
         if !troubles.reboot_useless && (hard || !troubles.needs_hard) {
             server.becomes = Some((at, Becomes::Alive));
@@ -668,6 +673,7 @@ impl World {
     }
 
     fn start(&mut self, vm: &VmRef) -> ActionResult {
+        self.assert_in_service(vm);
         let useless = self.troubles.reboot_useless;
         let at = self.clock.plus(BUILD);
         let server = self.owned(vm)?;
