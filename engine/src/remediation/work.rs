@@ -170,7 +170,7 @@ pub(super) fn extend_token(view: &View<'_>) -> Job {
 pub(super) fn should_extend(view: &View<'_>) -> bool {
     let builds = match view.operation.step {
         Step::StartRebuilt => !matches!(is_active(view), Test::Failed(_)),
-        Step::WaitActive => matches!(is_active(view), Test::NotYet),
+        Step::WaitActive => matches!(is_active(view), Test::NotYet | Test::Stuck(_)),
         _ => false,
     };
     let after = view.context.limits.token_ttl / TOKEN_PARTS;
