@@ -110,9 +110,9 @@ pub struct Operation {
     /// Since when its join token has had all its time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Moment>,
-    /// The step in which its token is extended, and how much of that step's time is used up.
+    /// The step that goes on when its token is extended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub builds: Option<(Step, Duration)>,
+    pub builds: Option<Step>,
     /// Who wants it stopped and why.
     pub cancelled: Option<String>,
     /// The last failure, for people.
@@ -567,18 +567,6 @@ impl Moment {
     pub fn plus(self, length: Duration) -> Self {
         Self {
             at: self.at.plus(length),
-            ..self
-        }
-    }
-
-    /// The point in time that was `length` before.
-    pub fn minus(self, length: Duration) -> Self {
-        let millis = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
-        Self {
-            at: Now {
-                wall: self.at.wall.minus(length),
-                mono: Monotonic(self.at.mono.0.saturating_sub(millis)),
-            },
             ..self
         }
     }

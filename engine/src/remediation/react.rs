@@ -192,23 +192,18 @@ impl Turn<'_> {
     }
 
     /// From a build that takes long to its token.
-    pub(super) fn to_its_token(&self, mut operation: Operation) -> Operation {
-        let here = operation.parked.unwrap_or(self.context.here());
-        operation.builds = Some((operation.step, operation.step_began.until(here)));
-        self.enter(operation, Step::ExtendToken)
+    pub(super) fn to_its_token(mut operation: Operation) -> Operation {
+        // INVARIANT: the time of the build goes on, and stands still with it in a pause.
+        operation.builds = Some(operation.step);
+        operation.step = Step::ExtendToken;
+        operation
     }
 
-    /// Back to the build, which has as much time left as before.
+    /// Back to the build, whose time went on.
     fn back_to_the_build(&self, mut operation: Operation) -> Operation {
-        let here = self.context.here();
-        let (step, used) = operation
-            .builds
-            .take()
-            .unwrap_or((Step::WaitActive, Duration::ZERO));
+        operation.step = operation.builds.take().unwrap_or(Step::WaitActive);
         // Whether it was extended or not: the next time is a while from now.
-        operation.token = Some(here);
-        operation = self.enter(operation, step);
-        operation.step_began = here.minus(used);
+        operation.token = Some(self.context.here());
         operation
     }
 

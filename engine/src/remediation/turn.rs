@@ -57,7 +57,7 @@ impl Turn<'_> {
         // One attempt at a time: what is tried once more keeps its count and its pause.
         let free = operation.tries == 0 && operation.phase == Phase::Doing;
         if free && work::should_extend(&view) && !self.left(operation).is_zero() {
-            return self.moved(self.to_its_token(operation.clone()));
+            return self.moved(Self::to_its_token(operation.clone()));
         }
         match self.row.work {
             Work::Watch(what, test) => match test(&view) {
