@@ -58,7 +58,7 @@ fn rung() -> &'static str {
     if std::env::var_os("RHIZOME_STORY").is_some() {
         "180s"
     } else {
-        "60s"
+        "30s"
     }
 }
 
