@@ -47,7 +47,7 @@ fn what_is_well_and_what_is_not_is_told_with_what_to_do() {
     assert!(said.contains("user `test`"), "{said}");
     let (code, table) = doctor(&site, &[]);
     assert_eq!(code, 0, "{table}");
-    assert!(table.contains("all 15 that are needed"), "{table}");
+    assert!(table.contains("all 16 that are needed"), "{table}");
 
     site.standin
         .world(|world| world.cluster.set_right("delete", "nodes", false));
