@@ -23,6 +23,7 @@ const ASKS_ON: Duration = Duration::from_secs(60);
 mod fit;
 mod heal;
 mod settled;
+mod shrink;
 mod size;
 
 pub(crate) use settled::{Outlooks, Settled};

@@ -28,7 +28,7 @@ use crate::guard::Effort;
 use crate::journal::{Brake, Record};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::notice::NoticeKind;
-use crate::remediation::{Machine, Swept};
+use crate::remediation::{Machine, OperationKind, Swept};
 use crate::time::{Monotonic, Now, format_duration};
 use crate::window::NodeSlot;
 
@@ -191,6 +191,26 @@ impl Engine {
         });
         let ports = self.sweep.ports.values().map(ports::Left::shown);
         orphans.chain(nodes).chain(ports).take(SHOWN).collect()
+    }
+
+    /// Members of the pool that count in its size and that no removal is for: VMs that nobody
+    /// claims, and those that a sweep is taking away.
+    pub(crate) fn unclaimed_in(&self, now: Now, pool: PoolSlot) -> u32 {
+        let orphans = self.orphans(now).into_iter();
+        let orphans = orphans.map(|orphan| (orphan.slot, orphan.server.id));
+        let operations = self.state.operations.values();
+        let sweeps = operations.filter(|one| one.kind == OperationKind::Sweep(Swept::Vm));
+        let swept = sweeps.filter_map(|one| {
+            let old = one.old.as_ref()?;
+            Some((self.world.cluster.slot(old.node.as_str())?, old.vm.clone()?))
+        });
+        let counts = |(slot, vm): &(NodeSlot, VmId)| {
+            let member = self.world.cluster.member(*slot);
+            // Of two VMs under one name, the pool's size counts the one that is shown.
+            member.is_some_and(|member| member.pool == Some(pool)) && self.shown(*slot) == Some(vm)
+        };
+        let found: BTreeSet<_> = orphans.chain(swept).filter(counts).collect();
+        u32::try_from(found.len()).unwrap_or(u32::MAX)
     }
 
     /// A sweep needs whole lists, believed and fresh: what they lack or hold in error would be
