@@ -14,9 +14,9 @@ use dashmap::{DashMap, DashSet};
 use rhizome_actions::{Gate, Pass};
 use rhizome_engine::action::{Action, ActionKind, Failure, FailureKind};
 use rhizome_engine::event::{PauseSource, StandingPause, Wish};
-use rhizome_engine::journal::{Brake, Record, State};
+use rhizome_engine::journal::{Brake, Domain, Record, State};
 use rhizome_engine::names::{OperationId, PoolName, VmId};
-use rhizome_engine::remediation::Operation;
+use rhizome_engine::remediation::{Operation, Phase};
 use rhizome_engine::settings::Limits;
 use rhizome_engine::time::{Clock, Monotonic};
 
@@ -39,6 +39,10 @@ pub struct ProgramGate {
     recalled: DashSet<OperationId>,
     /// Pools in a storm.
     stormy: DashSet<PoolName>,
+    /// Zones and hypervisors in a storm.
+    stormy_domains: DashSet<Domain>,
+    /// What the old machine of each operation under way stands on, where that is known.
+    stand_on: DashMap<OperationId, Vec<Domain>>,
     journal_well: AtomicBool,
     stopping: AtomicBool,
     held: AtomicU64,
@@ -73,6 +77,7 @@ enum Hold {
     Standing,
     Recalled,
     Storm,
+    DomainStorm,
     Expired,
     PoolVelocity,
     Velocity,
@@ -89,6 +94,8 @@ impl ProgramGate {
             standing: DashMap::new(),
             recalled: DashSet::new(),
             stormy: DashSet::new(),
+            stormy_domains: DashSet::new(),
+            stand_on: DashMap::new(),
             journal_well: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             held: AtomicU64::new(0),
@@ -136,11 +143,7 @@ impl ProgramGate {
             } => self.set_paused(pool.as_ref(), false),
             Record::Pause { source, pause, .. } => self.set_standing(*source, pause.clone()),
             Record::Operation { operation } => self.follow_operation(operation),
-            Record::Brake {
-                brake: Brake::Storm(pool),
-                on,
-                ..
-            } => self.set_stormy(pool, *on),
+            Record::Brake { brake, on, .. } => self.follow_brake(brake, *on),
             Record::Snapshot { state } => self.take_over(state),
             _ => {}
         }
@@ -160,9 +163,7 @@ impl ProgramGate {
             self.follow_operation(operation);
         }
         for brake in state.brakes.keys() {
-            if let Brake::Storm(pool) = brake {
-                self.set_stormy(pool, true);
-            }
+            self.follow_brake(brake, true);
         }
     }
 
@@ -184,13 +185,35 @@ impl ProgramGate {
         } else {
             self.recalled.remove(&operation.id);
         }
+        let over = matches!(operation.phase, Phase::Over { .. });
+        let stands_on = operation.old.as_ref().map(|old| &old.stands_on);
+        match stands_on.filter(|on| !on.is_empty() && !over) {
+            Some(on) => {
+                self.stand_on.insert(operation.id, on.clone());
+            }
+            None => {
+                self.stand_on.remove(&operation.id);
+            }
+        }
     }
 
-    fn set_stormy(&self, pool: &PoolName, on: bool) {
-        if on {
-            self.stormy.insert(pool.clone());
-        } else {
-            self.stormy.remove(pool);
+    /// Of the brakes, those that overtake a drain under way are followed: a storm in its pool, or
+    /// of what its node stands on.
+    fn follow_brake(&self, brake: &Brake, on: bool) {
+        match (brake, on) {
+            (Brake::Storm(pool), true) => {
+                self.stormy.insert(pool.clone());
+            }
+            (Brake::Storm(pool), false) => {
+                self.stormy.remove(pool);
+            }
+            (Brake::Domain(domain), true) => {
+                self.stormy_domains.insert(domain.clone());
+            }
+            (Brake::Domain(domain), false) => {
+                self.stormy_domains.remove(domain);
+            }
+            (Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_), _) => {}
         }
     }
 
@@ -267,8 +290,16 @@ impl ProgramGate {
         if self.recalled.contains(&action.key.operation) {
             return Err(Hold::Recalled);
         }
-        if matches!(action.kind, ActionKind::Drain { .. }) && self.stormy.contains(&action.pool) {
+        if !matches!(action.kind, ActionKind::Drain { .. }) {
+            return Ok(());
+        }
+        if self.stormy.contains(&action.pool) {
             return Err(Hold::Storm);
+        }
+        let stands_on = self.stand_on.get(&action.key.operation);
+        let in_storm = |domain: &Domain| self.stormy_domains.contains(domain);
+        if stands_on.is_some_and(|domains| domains.iter().any(in_storm)) {
+            return Err(Hold::DomainStorm);
         }
         Ok(())
     }
@@ -358,6 +389,7 @@ impl Hold {
             Self::Standing => "a file or a ConfigMap pauses it",
             Self::Recalled => "its operation was called off",
             Self::Storm => "too many are silent or ill in the pool",
+            Self::DomainStorm => "too many are silent or ill in its zone or on its hypervisor",
             Self::Expired => "its decision is too old",
             Self::PoolVelocity => "the pool had its removals of this minute",
             Self::Velocity => "the cluster had its removals of these ten minutes",

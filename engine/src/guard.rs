@@ -23,7 +23,7 @@ mod limits;
 mod sight;
 
 pub(crate) use brakes::{Brakes, Change};
-pub(crate) use ill::{Facts, Suspects, allowed_ill};
+pub(crate) use ill::{Facts, Suspects, allowed_ill, domains_of};
 
 /// Pools of up to so many nodes are healed behind a fence only (I10).
 const FENCED_POOL: usize = 2;

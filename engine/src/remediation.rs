@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKey, ActionKind, NodeRef, VmRef};
 use crate::decision::Rung;
+use crate::journal::Domain;
 use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::settings::{Limits, PoolSettings};
 use crate::time::{Monotonic, Now, Timestamp};
@@ -220,6 +221,9 @@ pub struct Machine {
     /// Whether the VM was off when it was decided on: then it is somebody else who stopped it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub off: bool,
+    /// What the VM stands on, as listed when the operation began: a storm there holds it back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stands_on: Vec<Domain>,
 }
 
 /// Which way an operation goes.
@@ -532,6 +536,7 @@ impl Machine {
             operation: Some(operation),
             network: Some(operation),
             off: false,
+            stands_on: Vec::new(),
         }
     }
 

@@ -369,6 +369,7 @@ impl Engine {
             operation: server.operation,
             network: server.network,
             off: server.status == ServerStatus::Shutoff,
+            stands_on: Vec::new(),
         };
         let effort = Effort::Sweep {
             node: &orphan.name,
@@ -405,6 +406,7 @@ impl Engine {
                 operation: None,
                 network: None,
                 off: false,
+                stands_on: Vec::new(),
             };
             let why =
                 "its VM is gone from two listings, and nothing shows that it lives".to_owned();

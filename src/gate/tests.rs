@@ -354,3 +354,49 @@ fn a_storm_stops_a_drain_and_nothing_else() {
     gate.follow(&brake(false));
     assert_eq!(held(&gate, &drain("workers")), None);
 }
+
+#[test]
+fn a_storm_of_a_zone_or_hypervisor_stops_a_drain_in_it_and_no_other() {
+    let zone = |name: &str| Domain::Zone(name.to_owned());
+    let host = |name: &str| Domain::Hypervisor(name.to_owned());
+    for domain in [zone("az-1"), host("h-7")] {
+        let brake = |domain: &Domain, on| Record::Brake {
+            brake: Brake::Domain(domain.clone()),
+            on,
+            at: Now::default(),
+            detail: "2 of 3 are silent".to_owned(),
+        };
+        let begun = |operation: Operation| Record::Operation {
+            operation: Box::new(operation),
+        };
+        let mut operation = removal();
+        operation.old.as_mut().unwrap().stands_on = vec![zone("az-1"), host("h-7")];
+        let (gate, _) = gate(false);
+        gate.follow(&begun(operation.clone()));
+        let under_way = gate.for_action();
+        assert!(under_way.pass(&drain("workers"), "evict").is_ok());
+
+        gate.follow(&brake(&zone("az-2"), true));
+        assert!(under_way.goes_on(&drain("workers")).is_ok(), "elsewhere");
+        gate.follow(&brake(&domain, true));
+        assert!(under_way.goes_on(&drain("workers")).is_err());
+        let why = under_way.pass(&drain("workers"), "evict").err().unwrap();
+        assert!(why.message.contains("hypervisor"), "{}", why.message);
+        assert_eq!(held(&gate, &cordon("workers")), None);
+
+        let mut state = State::default();
+        state.apply(&brake(&domain, true));
+        state.apply(&begun(operation.clone()));
+        let (restarted, _) = self::gate(false);
+        restarted.restore(&state);
+        assert!(held(&restarted, &drain("workers")).is_some(), "journaled");
+
+        gate.follow(&brake(&domain, false));
+        assert_eq!(held(&gate, &drain("workers")), None);
+        operation.phase = Phase::Over {
+            ending: Ending::Done,
+        };
+        gate.follow(&begun(operation));
+        assert!(gate.stand_on.is_empty(), "what is over is forgotten");
+    }
+}

@@ -5,6 +5,7 @@ use crate::cluster::Member;
 use crate::decision::{Decision, Proposal, Rung};
 use crate::engine::Engine;
 use crate::event::ServerStatus;
+use crate::guard::domains_of;
 use crate::journal::Record;
 use crate::names::{NodeName, OperationId, PoolName};
 use crate::remediation::{Blind, Context, Machine, Operation, OperationKind, Order, Swept};
@@ -191,5 +192,6 @@ fn machine(member: &Member) -> Machine {
         operation: server.and_then(|server| server.operation),
         network: server.and_then(|server| server.network),
         off: server.is_some_and(|server| server.status == ServerStatus::Shutoff),
+        stands_on: server.map(domains_of).unwrap_or_default(),
     }
 }

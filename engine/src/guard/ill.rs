@@ -248,6 +248,11 @@ impl From<(Kind, &Arc<str>)> for Domain {
     }
 }
 
+/// What a VM stands on, to be kept.
+pub(crate) fn domains_of(server: &Server) -> Vec<Domain> {
+    server.domains().map(Domain::from).collect()
+}
+
 /// Whether Nova says that the VM does not run.
 fn is_off(server: &Server) -> bool {
     matches!(server.status, ServerStatus::Error | ServerStatus::Shutoff)

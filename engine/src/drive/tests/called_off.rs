@@ -4,7 +4,7 @@ use super::endings;
 use crate::action::{ActionKind, ActionResult, Done, Failure, FailureKind};
 use crate::decision::Reason;
 use crate::event::{Input, ServerStatus, SourceName, Target, Wish};
-use crate::journal::Record;
+use crate::journal::{Domain, Record};
 use crate::lab::{Lab, Plan, on_engine_stack};
 use crate::names::NodeName;
 use crate::remediation::Ending;
@@ -311,5 +311,23 @@ fn a_machine_that_we_stopped_is_started_again_when_its_heal_is_called_off() {
             let others = calls.iter().filter(|call| **call != "start_server");
             assert_eq!(others.count(), 1, "{calls:?}");
         }
+    });
+}
+
+/// The gate holds a drain back by it.
+#[test]
+fn an_operation_keeps_what_its_machine_stands_on() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        for node in &mut lab.nodes {
+            node.zone = Some("az-1".to_owned());
+        }
+        lab.run(400);
+        lab.die("w3");
+        lab.run(70);
+        let state = lab.engine.state();
+        let operation = state.operations.values().next().unwrap();
+        let old = operation.old.as_ref().unwrap();
+        assert_eq!(old.stands_on, [Domain::Zone("az-1".to_owned())]);
     });
 }

@@ -209,6 +209,7 @@ impl World {
             operation: Some(other),
             network: Some(network),
             off: false,
+            stands_on: Vec::new(),
         }
     }
 
