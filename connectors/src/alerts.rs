@@ -83,7 +83,7 @@ impl Alerts {
             .route("/v1/alerts", post(webhook))
             .route("/api/v2/alerts", post(api_v2))
             .with_state(self.clone());
-        require(Right::Ingest, bounded(router))
+        require(Right::Alert, bounded(router))
     }
 
     /// What came so far.

@@ -58,8 +58,11 @@ pub struct BasicOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Right {
-    /// Send events and alerts.
+    /// Send events.
     Ingest,
+    /// Send alerts. Not implied by [`Right::Ingest`]: an agent's events are one witness against a
+    /// node and an alert is another, and whoever has one token must not be both.
+    Alert,
     /// Read status, `why` and metrics.
     Read,
     /// Pause, scale, replace and the like; also read.
@@ -68,7 +71,7 @@ pub enum Right {
 
 impl Right {
     /// Every right there is.
-    pub const ALL: [Right; 3] = [Self::Ingest, Self::Read, Self::Operate];
+    pub const ALL: [Right; 4] = [Self::Ingest, Self::Alert, Self::Read, Self::Operate];
 }
 
 /// Where a secret is: `{ file: /run/secrets/token }` or `{ env: RHIZOME_TOKEN }`.
@@ -349,10 +352,11 @@ mod tests {
     #[test]
     fn who_may_operate_may_read_and_nothing_follows_from_the_rest() {
         let rights = |may: &[Right]| Right::ALL.map(|right| Who::new("a", may).may(right));
-        assert_eq!(rights(&[]), [false, false, false]);
-        assert_eq!(rights(&[Right::Ingest]), [true, false, false]);
-        assert_eq!(rights(&[Right::Read]), [false, true, false]);
-        assert_eq!(rights(&[Right::Operate]), [false, true, true]);
+        assert_eq!(rights(&[]), [false, false, false, false]);
+        assert_eq!(rights(&[Right::Ingest]), [true, false, false, false]);
+        assert_eq!(rights(&[Right::Alert]), [false, true, false, false]);
+        assert_eq!(rights(&[Right::Read]), [false, false, true, false]);
+        assert_eq!(rights(&[Right::Operate]), [false, false, true, true]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rhizome_actions::Taint;
 
-use super::sections::{Config, Interface, Mechanism, PoolConfig, Without};
+use super::sections::{Config, Interface, Mechanism, PoolConfig, Right, Without};
 
 /// No wait of a pool may be longer: an operation that stands for hours hides a fault.
 const MAX_WAIT: Duration = Duration::from_secs(4 * 3600);
@@ -269,7 +269,13 @@ fn check_listen(config: &Config, found: &mut impl FnMut(&[&str], String)) {
         if may.is_empty() {
             found(
                 &["listen", list, &at, "may"],
-                "it may do nothing: name some of `ingest`, `read` and `operate`".to_owned(),
+                "it may do nothing: name some of `ingest`, `alert`, `read` and `operate`".to_owned(),
+            );
+        }
+        if open && may.contains(&Right::Ingest) && may.contains(&Right::Alert) {
+            found(
+                &["listen", list, &at, "may"],
+                "events and alerts are two witnesses, and who has both may have any node healed: give alerts a token or user of their own".to_owned(),
             );
         }
     }

@@ -290,8 +290,11 @@ pub struct UserConfig {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Right {
-    /// Send events and alerts.
+    /// Send events (`/v1/events`).
     Ingest,
+    /// Send alerts (`/v1/alerts`, `/api/v2/alerts`). With `ingest` beside it whoever has the token
+    /// would be two witnesses, so beyond loopback it is refused.
+    Alert,
     /// Read status, `why` and metrics.
     Read,
     /// Pause, scale, replace and the like; also read.

@@ -204,6 +204,7 @@ fn source(secret: &Secret, loaded: &Loaded) -> SecretSource {
 fn may(right: &Right) -> MayDo {
     match right {
         Right::Ingest => MayDo::Ingest,
+        Right::Alert => MayDo::Alert,
         Right::Read => MayDo::Read,
         Right::Operate => MayDo::Operate,
     }

@@ -153,7 +153,7 @@ fn a_real_alertmanager_fires_repeats_and_resolves_and_a_second_witness_decides()
     });
     let runtime = Runtime::new().unwrap();
     let (tap, url) = Tap::open(&runtime, &site);
-    let token = site.path("agents.token");
+    let token = site.path("alerts.token");
     let settings = [
         ("ALERTS_URL", url.as_str()),
         ("ALERTS_TOKEN_FILE", token.to_str().unwrap()),

@@ -9,8 +9,8 @@ const ENDPOINTS: [(&str, &str, &str); 14] = [
     ("GET", "/v1/status", "readers"),
     ("GET", "/v1/why?pool=workers", "readers"),
     ("POST", "/v1/events", "agents"),
-    ("POST", "/v1/alerts", "agents"),
-    ("POST", "/api/v2/alerts", "agents"),
+    ("POST", "/v1/alerts", "alerts"),
+    ("POST", "/api/v2/alerts", "alerts"),
     ("POST", "/v1/pause", "operators"),
     ("POST", "/v1/resume", "operators"),
     ("POST", "/v1/scale", "operators"),
@@ -37,7 +37,7 @@ fn every_endpoint_asks_for_its_right_and_the_probes_for_none() {
         assert_eq!(ask(method, path, None), 401, "{what} without a token");
         let wrong = token("somebody");
         assert_eq!(ask(method, path, Some(&wrong)), 401, "{what}, unknown");
-        for who in ["agents", "readers", "operators"] {
+        for who in ["agents", "alerts", "readers", "operators"] {
             let code = ask(method, path, Some(&token(who)));
             if who == right || (who == "operators" && right == "readers") {
                 assert!(code != 0 && code != 401 && code != 403, "{what}: {code}");

@@ -75,7 +75,11 @@ async fn has_right(State(right): State<Right>, request: Request, next: Next) -> 
         return next.run(request).await;
     }
     let what = match right {
-        Right::Ingest => "this token may not send events and alerts\n",
+        Right::Ingest => "this token may not send events\n",
+        Right::Alert => {
+            "this token may not send alerts, which `ingest` does not cover: give whoever sends \
+             them a token of their own with `may: [alert]` in `listen.tokens`\n"
+        }
         Right::Read => "this token may not read\n",
         Right::Operate => "this token may not operate\n",
     };

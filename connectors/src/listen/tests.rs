@@ -41,6 +41,10 @@ fn router() -> Router {
             Router::new().route("/ingest", get(|| async { "taken" })),
         ))
         .merge(require(
+            Right::Alert,
+            Router::new().route("/alert", get(|| async { "heard" })),
+        ))
+        .merge(require(
             Right::Operate,
             Router::new().route("/operate", get(|| async { "done" })),
         ))
@@ -130,6 +134,9 @@ async fn it_asks_who_is_there_except_at_the_probes() {
     assert_eq!(status("/secret", &right).await, "200");
     assert_eq!(status("/ingest", &right).await, "200");
     assert_eq!(status("/operate", &right).await, "403");
+    let alert = ask(running.address, &get_with("/alert", &right)).await;
+    assert!(alert.contains(" 403 "), "events are one witness: {alert}");
+    assert!(alert.contains("may: [alert]"), "what to do: {alert}");
     let browser = format!("{right}origin: http://evil.example\r\n");
     assert_eq!(status("/secret", &browser).await, "403");
 }

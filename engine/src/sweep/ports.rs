@@ -116,7 +116,6 @@ impl Engine {
             let old = Machine {
                 uid: None,
                 network: Some(ports.operation),
-                stands_on: Vec::new(),
                 ..Machine::named(ports.node, ports.operation)
             };
             self.begin_or_refuse(now, pool, old, Swept::Ports, why, checked);

@@ -13,7 +13,7 @@ pub(crate) struct Setup {
     pub(crate) max: usize,
     /// The policies: name and text.
     pub(crate) policies: Vec<(&'static str, String)>,
-    /// Whether it knows `agents`, `readers` and `operators` by a token each.
+    /// Whether it knows `agents`, `alerts`, `readers` and `operators` by a token each.
     pub(crate) tokens: bool,
     /// How long a decision is good for, and how long a pool is left alone after a failure.
     pub(crate) decision_expiry: &'static str,
@@ -69,7 +69,7 @@ pub(super) fn write(folder: &Path, setup: &Setup, standin: &Standin) {
     let credentials = standin.credentials();
     write("openstack-password", &credentials.password);
     write("kubeconfig", &kubeconfig(standin));
-    for name in ["agents", "readers", "operators"] {
+    for name in ["agents", "alerts", "readers", "operators"] {
         write(&format!("{name}.token"), &token(name));
     }
     write("rhizome.yaml", &configuration(setup, standin));
@@ -100,6 +100,7 @@ fn configuration(setup: &Setup, standin: &Standin) -> String {
     let tokens = if setup.tokens {
         "\x20 tokens:\n\
          \x20   - { name: agents, token: { file: agents.token }, may: [ingest] }\n\
+         \x20   - { name: alerts, token: { file: alerts.token }, may: [alert] }\n\
          \x20   - { name: readers, token: { file: readers.token }, may: [read] }\n\
          \x20   - { name: operators, token: { file: operators.token }, may: [operate] }\n"
     } else {

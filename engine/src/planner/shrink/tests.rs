@@ -8,7 +8,7 @@ use crate::event::{Target, Wish};
 use crate::lab::{Lab, Plan, on_engine_stack, operation, pool};
 use crate::names::OperationId;
 
-fn removals<'a>(lab: &'a Lab) -> Vec<&'a str> {
+fn removals(lab: &Lab) -> Vec<&str> {
     let decided = lab.decided().into_iter();
     decided.filter(|what| what.starts_with("remove")).collect()
 }
