@@ -131,8 +131,8 @@ impl Collector {
             source: SourceName::Collector,
             flowing: true,
             lag: Duration::ZERO,
-            // There is nothing to read again: agents send anew.
-            refilled: true,
+            // Nothing can be read again: agents send anew, and until they have, windows are thin.
+            refilled: false,
             trouble: String::new(),
         }
     }

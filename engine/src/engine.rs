@@ -360,6 +360,12 @@ impl Engine {
         });
         let (windows, joins) = parts.ok_or(SnapshotError::Damaged(bytes.len()))?;
         let (windows, names) = Windows::restore(&plan, lateness, windows)?;
+        let slots = (0..).map(NodeSlot).take(names.len());
+        let newest = slots.filter_map(|slot| windows.last_heard(slot)).max();
+        let gap = newest.map(|newest| self.now.wall.since(newest));
+        if gap.is_some_and(|gap| gap <= self.world.settings.limits.source_timeout) {
+            self.world.brakes.windows_kept();
+        }
         self.joins = Joins::restore(joins)?;
         self.world.windows = windows;
         self.kept = (0..)

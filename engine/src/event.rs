@@ -295,7 +295,8 @@ pub struct SourceReport {
     pub flowing: bool,
     /// How far it is behind its end: the age of the oldest record not yet read.
     pub lag: Duration,
-    /// Whether what lies before the committed position has been read again after a start.
+    /// Whether what lies before the committed position has been read again after a start. Never
+    /// of a source that keeps nothing that could be.
     pub refilled: bool,
     /// What is wrong, for a person to read; empty when nothing is.
     pub trouble: String,

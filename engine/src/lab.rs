@@ -101,6 +101,8 @@ pub(crate) struct Plan {
     pub(crate) before: Vec<Record>,
     /// Nodes, by place, whose VMs the journal does not know.
     pub(crate) foreign: Vec<usize>,
+    /// What the agents' records come by.
+    pub(crate) agents_by: SourceName,
 }
 
 impl Default for Plan {
@@ -117,6 +119,7 @@ impl Default for Plan {
             nodes: 6,
             before: Vec::new(),
             foreign: Vec::new(),
+            agents_by: SourceName::Kafka,
         }
     }
 }
@@ -152,7 +155,7 @@ impl Lab {
             pools: pools.map(|name| (name, plan.pool.clone())).collect(),
             limits: plan.limits,
             lateness: Duration::from_secs(600),
-            heartbeat_sources: vec![SourceName::Kafka],
+            heartbeat_sources: vec![plan.agents_by],
             pause_sources: vec![PauseSource::File],
         };
         let nodes: Vec<_> = (1..=plan.nodes)
@@ -200,7 +203,7 @@ impl Lab {
             BEGIN,
         );
         let sources = [
-            SourceName::Kafka,
+            plan.agents_by,
             SourceName::Openstack,
             SourceName::Kubernetes,
         ];
@@ -322,7 +325,7 @@ impl Lab {
                 source,
                 flowing,
                 lag: self.lag,
-                refilled: true,
+                refilled: source != SourceName::Collector,
                 trouble: String::new(),
             }));
         }
@@ -360,7 +363,8 @@ impl Lab {
     }
 
     fn speak(&mut self) {
-        let mut batch = Batch::new(SourceName::Kafka, self.now.wall);
+        let by = self.settings.heartbeat_sources[0];
+        let mut batch = Batch::new(by, self.now.wall);
         for node in self.nodes.iter().filter(|node| node.agent) {
             let interval = Some(Duration::from_secs(EVERY));
             batch.push_record(&node.name, self.now.wall, interval);

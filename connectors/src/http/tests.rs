@@ -157,7 +157,7 @@ async fn more_posts_than_fit_in_memory_are_pushed_back() {
 async fn it_reports_as_long_as_it_runs() {
     let (collector, outlet) = collector(8);
     let report = collector.report();
-    assert!(report.flowing && report.refilled && report.trouble.is_empty());
+    assert!(report.flowing && !report.refilled && report.trouble.is_empty());
     let stop = CancellationToken::new();
     stop.cancel();
     collector.keep_reporting(stop).await;

@@ -48,6 +48,8 @@ pub(crate) struct Brakes {
     clock: Now,
     clock_parted: Option<Now>,
     widest: Duration,
+    /// Whether the windows came back at the start with no gap up to it.
+    kept: bool,
     sources: BTreeMap<SourceName, Hearing>,
     deliveries: BTreeMap<SourceName, Delivery>,
     /// By node and fingerprint: when it last came.
@@ -63,6 +65,7 @@ impl Brakes {
             clock: started,
             clock_parted: None,
             widest: Duration::ZERO,
+            kept: false,
             sources: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             alerts: BTreeMap::new(),
@@ -73,6 +76,11 @@ impl Brakes {
     /// The widest window that a policy reads: sight is back when one of it has passed.
     pub(crate) fn set_widest(&mut self, widest: Duration) {
         self.widest = widest;
+    }
+
+    /// The windows of the run before came back, and hold all up to this start.
+    pub(crate) fn windows_kept(&mut self) {
+        self.kept = true;
     }
 
     /// Takes in an alert: a node whose alert fires has one witness more. A resolved alert takes

@@ -49,7 +49,8 @@ impl Guard<'_> {
             self.brakes
                 .sees(source, self.sight.now, self.sight.settings, self.state)?;
         }
-        self.brakes.windows_full(self.sight.now)
+        self.brakes
+            .windows_full(self.sight.now, self.sight.settings)
     }
 
     /// What cannot be seen of a pool's machines just now.

@@ -255,9 +255,24 @@ impl Brakes {
     }
 
     /// I14: the windows have been filled again, or one whole window has passed since the start.
-    pub(in crate::guard) fn windows_full(&self, now: Now) -> Result<(), Refused> {
+    ///
+    /// What came by the collector cannot be read again: its windows are whole after a start if
+    /// they were kept.
+    pub(in crate::guard) fn windows_full(
+        &self,
+        now: Now,
+        settings: &Settings,
+    ) -> Result<(), Refused> {
         let up = now.mono.since(self.started.mono);
-        let refilled = self.sources.values().all(|hearing| hearing.report.refilled);
+        let of_agents = |hearing: &&Hearing| {
+            let source = hearing.report.source;
+            settings.heartbeat_sources.contains(&source)
+        };
+        let is_full = |hearing: &Hearing| {
+            let collected = hearing.report.source == SourceName::Collector;
+            hearing.report.refilled || (collected && self.kept)
+        };
+        let refilled = self.sources.values().filter(of_agents).all(is_full);
         if refilled || up >= self.widest {
             return Ok(());
         }

@@ -432,3 +432,49 @@ fn i15_nodes_that_fail_one_after_another_are_a_storm_too() {
         assert_eq!(lab.decided().len(), begun);
     });
 }
+
+/// Agents that post to the collector do not post again what they sent before a start.
+#[test]
+fn i14_with_the_collector_alone_windows_are_full_when_they_passed_or_were_kept() {
+    let policy = r#"
+        scale_down("workers").when(mean("cpu", "20m") < 0.01);
+        heal("workers").when(silent("60s")).ladder(["reboot", "replace"]);
+    "#;
+    let started = move || {
+        let mut lab = Lab::new(Plan {
+            policy,
+            agents_by: SourceName::Collector,
+            ..Plan::default()
+        });
+        lab.run(600);
+        lab.die("w3");
+        lab.run(120);
+        lab
+    };
+    on_engine_stack(move || {
+        let mut lab = started();
+        assert_eq!(lab.decided(), [""; 0], "ten minutes of twenty");
+        assert!(lab.reasons().contains(&Reason::StartUp));
+        lab.run(540);
+        assert_eq!(lab.decided(), ["reboot w3"], "{:?}", lab.reasons());
+
+        // Rows: whether the windows came back, how long the program was down, whether it heals.
+        for (kept, down, heals) in [(true, 10, true), (true, 300, false), (false, 10, false)] {
+            let mut lab = started();
+            lab.node("w3").agent = true;
+            lab.node("w3").kubelet = true;
+            lab.run(700);
+            let windows = lab.engine.windows_snapshot();
+            lab.now = lab.now.plus(Duration::from_secs(down));
+            lab.restart();
+            if kept {
+                lab.engine.restore_windows(&windows).unwrap();
+            }
+            lab.run(400);
+            lab.die("w2");
+            lab.run(120);
+            let row = (kept, down);
+            assert_eq!(lab.decided().contains(&"reboot w2"), heals, "{row:?}");
+        }
+    });
+}
