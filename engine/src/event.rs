@@ -302,6 +302,12 @@ pub struct SourceReport {
     pub trouble: String,
 }
 
+impl SourceReport {
+    /// A source reports at least this often, changed or not. `limits.source_timeout` has to be
+    /// longer, or a source that is well cannot be heard between two of its reports.
+    pub const EVERY: Duration = Duration::from_secs(10);
+}
+
 /// An alert, after de-duplication by fingerprint, start and status.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Alert {

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rhizome_actions::Taint;
+use rhizome_engine::event::SourceReport;
+use rhizome_engine::time::format_duration;
 
 use super::sections::{Config, Interface, Mechanism, PoolConfig, Right, Without};
 
@@ -15,6 +17,10 @@ const MAX_LATENESS: Duration = Duration::from_secs(24 * 3600);
 
 /// Listing a cloud more often than each second is load and no news.
 const MIN_POLL: Duration = Duration::from_secs(1);
+
+/// Sources report every ten seconds ([`SourceReport::EVERY`]), and a report may be half as late
+/// again: a shorter time-out would take sources that are well for lost.
+const MIN_SOURCE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A DNS label: what Kubernetes takes as a part of a node's name.
 const MAX_NAME: usize = 40;
@@ -85,6 +91,7 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
     for loose in config.limits.too_loose() {
         found(&["limits", loose.key], loose.message);
     }
+    check_source_timeout(config, &mut found);
     if tracing_subscriber::EnvFilter::try_new(&config.log.level).is_err() {
         found(
             &["log", "level"],
@@ -278,6 +285,32 @@ fn check_listen(config: &Config, found: &mut impl FnMut(&[&str], String)) {
                 "events and alerts are two witnesses, and who has both may have any node healed: give alerts a token or user of their own".to_owned(),
             );
         }
+    }
+}
+
+fn check_source_timeout(config: &Config, found: &mut impl FnMut(&[&str], String)) {
+    let limits = &config.limits;
+    let loose = limits.overrides.as_ref();
+    let paths: [(&[&str], _); 2] = [
+        (&["limits", "source_timeout"], limits.source_timeout.as_ref()),
+        (
+            &["limits", "override", "source_timeout"],
+            loose.and_then(|loose| loose.source_timeout.as_ref()),
+        ),
+    ];
+    for (path, chosen) in paths {
+        let Some(chosen) = chosen.filter(|chosen| chosen.0 < MIN_SOURCE_TIMEOUT) else {
+            continue;
+        };
+        found(
+            path,
+            format!(
+                "{} is too short: sources report every {}, and those that are well would be blind in between; write at least `{}`",
+                format_duration(chosen.0),
+                format_duration(SourceReport::EVERY),
+                format_duration(MIN_SOURCE_TIMEOUT)
+            ),
+        );
     }
 }
 

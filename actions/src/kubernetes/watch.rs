@@ -23,7 +23,7 @@ use super::observe::{of_lease, of_node};
 use crate::Seen;
 
 /// How often nodes and leases are listed, and the source is reported on.
-const PROBE_EVERY: Duration = Duration::from_secs(10);
+const PROBE_EVERY: Duration = SourceReport::EVERY;
 /// How often changes of pods are told: one report covers all pods, so not per change.
 const PODS_EVERY: Duration = Duration::from_secs(1);
 /// How long one watch call runs, in real time; five seconds more, and kube takes the

@@ -22,7 +22,7 @@ const MAX_ASKED: usize = 20;
 /// when it has been seen for five minutes: at the fourth look.
 const PORTS_EVERY: Duration = Duration::from_secs(120);
 /// A source is to be reported on at least this often.
-const REPORT_EVERY: Duration = Duration::from_secs(10);
+const REPORT_EVERY: Duration = SourceReport::EVERY;
 
 impl Openstack {
     /// Lists until nobody listens. May be dropped at any point.

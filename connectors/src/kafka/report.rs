@@ -14,8 +14,8 @@ use rhizome_engine::time::{Monotonic, Now};
 use super::lookup::Name;
 use super::partitions::Partitions;
 
-/// A report goes out at least this often, changed or not (`SourceReport`'s contract).
-const REPORT_EVERY: Duration = Duration::from_secs(10);
+/// A report goes out at least this often, changed or not.
+const REPORT_EVERY: Duration = SourceReport::EVERY;
 
 /// A partition that is not at its end must have moved within this long.
 const STALL: Duration = Duration::from_secs(10);
