@@ -60,6 +60,8 @@ pub(super) struct Draft {
     pub(super) cooldown: Option<(Duration, Position)>,
     pub(super) ladder: Option<(Vec<Rung>, Position)>,
     pub(super) body: Option<(FnPtr, Position)>,
+    /// Whether the run ended, with an error, while it may not have been whole yet.
+    pub(super) cut: bool,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl Draft {
             cooldown: None,
             ladder: None,
             body: None,
+            cut: false,
         }
     }
 }

@@ -129,6 +129,18 @@ pub(super) fn explain(error: &EvalAltResult) -> (Position, String) {
     (inner_at, clean(&message, 600))
 }
 
+/// The function whose absence ended a run, if that did.
+pub(super) fn missing_function(error: &EvalAltResult) -> Option<&str> {
+    match error {
+        EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
+        | EvalAltResult::ErrorInModule(_, inner, _) => missing_function(inner),
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => {
+            Some(signature.split_once(" (").map_or(signature, |(name, _)| name))
+        }
+        _ => None,
+    }
+}
+
 fn explain_parse(error: &ParseErrorType) -> String {
     match error {
         ParseErrorType::VariableUndefined(name) => no_variable(name),

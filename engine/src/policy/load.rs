@@ -13,7 +13,7 @@ use crate::window::{MetricSlot, WindowPlan};
 
 use super::body::BodySignal;
 use super::draft::{Draft, DraftCondition, DraftKind, Loading};
-use super::error::{PolicyError, explain};
+use super::error::{PolicyError, explain, missing_function};
 use super::host::Host;
 use super::program::Program;
 use super::scan::{place, scan};
@@ -181,8 +181,13 @@ impl Load {
                 return;
             }
         };
-        if let Err(error) = self.engine.run_ast_with_scope(&mut Scope::new(), &ast) {
-            errors.push(explain(&error));
+        let ran = self.engine.run_ast_with_scope(&mut Scope::new(), &ast);
+        if let Err(error) = &ran {
+            // A function that there is not was told where it is written, with what may be meant.
+            let missing = missing_function(error);
+            if missing.is_none_or(|name| !scan.unknown.contains(name)) {
+                errors.push(explain(error));
+            }
         }
         for (stat, metric, window) in &scan.reads {
             self.with(|loading| {
@@ -208,7 +213,10 @@ impl Load {
                 );
             }
             loading.tell_too_many();
-            let drafts = std::mem::take(&mut loading.rules);
+            let mut drafts = std::mem::take(&mut loading.rules);
+            if let (Err(_), Some(last)) = (&ran, drafts.last_mut()) {
+                last.cut = true;
+            }
             (drafts, std::mem::take(&mut loading.errors))
         });
         // What a broken file made and did not use would only repeat its errors.
@@ -326,7 +334,10 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn build(mut self, draft: Draft) -> Option<(Rule, Parts)> {
         let at = draft.at;
-        self.check_whole(&draft);
+        // The run ended within it: what it lacks is no mistake of its own.
+        if !draft.cut {
+            self.check_whole(&draft);
+        }
         let ladder = draft.ladder.map(|(ladder, _)| ladder).unwrap_or_default();
         let kind = match draft.kind {
             DraftKind::ScaleUp => RuleKind::ScaleUp(PoolName::new(&draft.of)),

@@ -107,6 +107,40 @@ fn each_mistake_is_told_with_its_place_and_what_to_write() {
 }
 
 #[test]
+fn a_function_that_there_is_not_is_told_once() {
+    let cases: [(&str, &[&str]); 5] = [
+        (
+            "scale_up(\"w\").when(means(\"cpu\", \"5m\") > 1);",
+            &["1:20 no function `means`: did you mean `mean`?"],
+        ),
+        (
+            "scale_up(\"w\")\n  .when(size() > 1)\n  .colldown(\"3m\");",
+            &["3:4 no function `colldown`: did you mean `cooldown`?"],
+        ),
+        (
+            "fn busy() { means(\"cpu\", \"5m\") > 1 }\nscale_up(\"w\").when(busy());",
+            &["1:13 no function `means`: did you mean `mean`?"],
+        ),
+        (
+            "scale_up(\"w\").when(means(\"cpu\", \"5m\") > 1);\nscale_up(\"v\").when(maxx(\"cpu\", \"5m\") > 1);",
+            &["1:20 no function `means`", "2:20 no function `maxx`"],
+        ),
+        // One that there is, wrongly used, is told by the run.
+        (
+            "scale_up(\"w\").when(mean(\"cpu\", 5) > 1);",
+            &["1:20 `mean` does not take"],
+        ),
+    ];
+    for (text, wanted) in cases {
+        let told = errors(text);
+        assert_eq!(told.len(), wanted.len(), "{text}\n{told:#?}");
+        for (told, wanted) in told.iter().zip(wanted) {
+            assert!(told.starts_with(wanted), "{text}\n{told}");
+        }
+    }
+}
+
+#[test]
 fn too_many_functions_are_counted_and_a_loop_makes_them_few() {
     let rule = |pool: &str, rule: u32| {
         format!("scale_up({pool}).when(size() < {rule}).then(|pool| pool.add({rule}, \"x\"));\n")

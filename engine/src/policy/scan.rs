@@ -20,6 +20,8 @@ pub(super) const MAX_FILE_BYTES: usize = 256 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     pub(super) errors: Vec<(Position, String)>,
+    /// Functions among them that do not exist.
+    pub(super) unknown: BTreeSet<String>,
     /// Windows that bodies read.
     pub(super) reads: Vec<(Stat, Arc<str>, Duration)>,
 }
@@ -48,6 +50,7 @@ pub(super) fn scan(text: &str, known: &BTreeSet<String>) -> Scan {
             scan.errors.push((call.at, message));
         } else if !is_known(call.name, known, &own) {
             let message = vocabulary::unknown(call.name, known);
+            scan.unknown.insert(call.name.to_owned());
             scan.errors.push((call.at, message));
         }
         if call.method {
