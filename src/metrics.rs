@@ -1,6 +1,7 @@
 //! `/metrics`: what can be counted, in OpenMetrics. Label values come from closed sets: kinds,
 //! reasons, sources, and the pools of the configuration.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
@@ -31,6 +32,8 @@ pub struct Metrics {
     notifications: Counts,
     policy_reloads: Counts,
     noticed: Levels,
+    /// What asks for a human now, by kind and pool.
+    holding: Mutex<BTreeMap<(&'static str, String), BTreeSet<Option<String>>>>,
     journal_well: Gauge,
     gate_held: Gauge,
     last: Mutex<Option<Overview>>,
@@ -71,17 +74,27 @@ impl Metrics {
         }
     }
 
-    /// Counts a notice, and holds whether its kind asks for a human now.
+    /// Counts a notice, and holds whether anything of its kind asks for a human now.
     pub fn noticed(&self, notice: &Notice) {
         let kind = notice.kind.as_str();
         let pool = notice.pool.as_ref().map_or("", |pool| pool.as_str());
         if notice.on {
             add(&self.notices, [("kind", kind)]);
         }
+        if notice.kind.is_event() {
+            return;
+        }
+        let mut holding = self.holding.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_kind = holding.entry((kind, pool.to_owned())).or_default();
+        if notice.on {
+            of_kind.insert(notice.subject.clone());
+        } else {
+            of_kind.remove(&notice.subject);
+        }
         let labels = labels([("kind", kind), ("pool", pool)]);
         self.noticed
             .get_or_create(&labels)
-            .set(i64::from(notice.on));
+            .set(i64::from(!of_kind.is_empty()));
     }
 
     /// Counts a notification: `sent`, `failed` or `dropped`.
@@ -336,6 +349,7 @@ mod tests {
             kind: NoticeKind::Circuit,
             on: true,
             pool: Some("workers".into()),
+            subject: None,
             text: String::new(),
         };
         metrics.noticed(&notice);
@@ -354,5 +368,33 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn one_of_two_that_is_over_leaves_the_other_and_what_happened_holds_nothing() {
+        let metrics = Metrics::default();
+        let notice = |kind, on, subject: &str| Notice {
+            at: Timestamp(0),
+            kind,
+            on,
+            pool: None,
+            subject: Some(subject.to_owned()),
+            text: String::new(),
+        };
+        let blind = |on, source| metrics.noticed(&notice(NoticeKind::Blind, on, source));
+        let holds = |value: u32| {
+            let line = format!("rhizome_attention{{kind=\"blind\",pool=\"\"}} {value}");
+            assert!(metrics.encode().contains(&line), "{}", metrics.encode());
+        };
+        blind(true, "kafka");
+        blind(true, "openstack");
+        blind(false, "kafka");
+        holds(1);
+        blind(false, "openstack");
+        holds(0);
+        metrics.noticed(&notice(NoticeKind::OperationEnded, true, "op-1-1"));
+        let text = metrics.encode();
+        assert!(!text.contains("rhizome_attention{kind=\"operation"), "{text}");
+        assert!(text.contains("kind=\"operation_ended\"} 1"), "{text}");
     }
 }

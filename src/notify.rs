@@ -105,7 +105,7 @@ impl Notifier {
         if notice.on {
             tracing::warn!(kind, pool, "{}", notice.text);
         } else {
-            tracing::info!(kind, pool, "over: {}", notice.text);
+            tracing::info!(kind, pool, "{}", notice.text);
         }
         self.metrics.noticed(notice);
         if let Some(queue) = &self.queue
@@ -266,6 +266,7 @@ mod tests {
             kind: NoticeKind::Storm,
             on: true,
             pool: Some("workers".into()),
+            subject: None,
             text: text.to_owned(),
         }
     }

@@ -169,30 +169,30 @@ impl Engine {
             key,
             result,
         });
-        self.tell_if_stuck(now, &moved);
         self.put(now, moved);
         self.drive_one(now, key.operation);
     }
 
-    /// What must not be left behind is tried without end. Somebody is told when it has been for
-    /// a while.
-    fn tell_if_stuck(&mut self, now: Now, operation: &Operation) {
-        if operation.tries != TRIES_TOLD || matches!(operation.phase, Phase::Over { .. }) {
-            return;
+    /// Why an operation asks for a human: it can do nothing, or what must not be left behind is
+    /// tried without end and has been for a while.
+    pub(crate) fn stuck(&self, operation: &Operation) -> Option<String> {
+        let id = operation.id;
+        if self.settings_of(&operation.pool).is_none() {
+            return Some(format!("{id} stands still: {NO_SETTINGS}"));
+        }
+        if operation.tries < TRIES_TOLD {
+            return None;
         }
         let name = operation.node().map(ToString::to_string);
-        let text = format!(
-            "{} ({}) stands at {} and is tried on, once a minute: {}",
-            operation.id,
+        Some(format!(
+            "{id} ({}) stands at {} and is tried on, once a minute: {}",
             name.unwrap_or_default(),
             operation.step,
             operation
                 .failure
                 .as_deref()
                 .unwrap_or("no failure is known")
-        );
-        let pool = Some(operation.pool.clone());
-        self.notice(now, NoticeKind::Operation, true, pool, text);
+        ))
     }
 
     /// After a start: what was in flight at a crash is taken up again.
@@ -200,9 +200,6 @@ impl Engine {
         let operations: Vec<_> = self.state.operations.values().cloned().collect();
         for operation in operations {
             let Some(settings) = self.settings_of(&operation.pool) else {
-                let text = format!("{} stands still: {NO_SETTINGS}", operation.id);
-                let pool = Some(operation.pool.clone());
-                self.notice(now, NoticeKind::Operation, true, pool, text);
                 continue;
             };
             let open = self.state.open.keys().copied();
@@ -231,7 +228,7 @@ impl Engine {
             }
             Err(too_late) => format!("{id}: {why}, and {too_late}"),
         };
-        self.notice(now, NoticeKind::Operation, true, Some(pool.clone()), text);
+        self.notice(now, NoticeKind::OperationEnded, true, Some(pool.clone()), text);
     }
 
     pub(crate) fn cancel(&mut self, now: Now, id: OperationId, who: &str) -> Answer {

@@ -25,11 +25,13 @@ use crate::sweep::Sweep;
 use crate::time::{Monotonic, Now};
 use crate::window::{NodeSlot, SnapshotError, Windows};
 
+mod attention;
 mod braking;
 mod inputs;
 mod pausing;
 mod telling;
 
+use attention::Attention;
 use inputs::Touched;
 
 /// How often everything that depends on the passing of time is looked at.
@@ -154,6 +156,7 @@ pub struct Engine {
     pub(crate) answered: VecDeque<(String, Answer)>,
     pub(crate) owed: Option<(String, Proposal)>,
     pub(crate) sweep: Sweep,
+    attention: Attention,
     pub(crate) quiet: std::collections::BTreeMap<PoolName, Monotonic>,
     kept: std::collections::BTreeMap<NodeName, NodeSlot>,
     /// By pool slot.
@@ -223,6 +226,7 @@ impl Engine {
             answered: VecDeque::new(),
             owed: None,
             sweep: Sweep::default(),
+            attention: Attention::default(),
             quiet: std::collections::BTreeMap::new(),
             kept: std::collections::BTreeMap::new(),
             pools: by_slot,
@@ -248,6 +252,7 @@ impl Engine {
         });
         engine.note_policies(now);
         engine.resume(now);
+        engine.tell_what_holds(now);
         engine
     }
 
@@ -396,6 +401,7 @@ impl Engine {
         self.decide(now);
         self.sweep(now);
         self.drive(now);
+        self.tell_what_holds(now);
     }
 
     pub(crate) fn decide(&mut self, now: Now) {

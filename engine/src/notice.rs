@@ -13,10 +13,14 @@ pub struct Notice {
     pub at: Timestamp,
     /// What.
     pub kind: NoticeKind,
-    /// False when it is over.
+    /// False when it is over. What merely happened is never over ([`NoticeKind::is_event`]).
     pub on: bool,
     /// The pool, if it is about one.
     pub pool: Option<PoolName>,
+    /// What it is about beside: a node, a source, a zone, an operation. With kind and pool it says
+    /// what is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     /// In words, with the values of this case.
     pub text: String,
 }
@@ -41,8 +45,10 @@ pub enum NoticeKind {
     LadderExhausted,
     /// The journal cannot be written.
     Journal,
-    /// An operation failed, was given up, or cannot get on.
+    /// An operation cannot get on: it is tried without end, or its pool is gone.
     Operation,
+    /// An operation failed or was called off: it happened, and is over as it is told.
+    OperationEnded,
     /// VMs carry our marks and the journal does not know them: they wait for an operator's word.
     NotAdopted,
     /// The cloud does not show a VM whose node lives: one of the two is wrong.
@@ -62,9 +68,15 @@ impl NoticeKind {
             Self::LadderExhausted => "ladder_exhausted",
             Self::Journal => "journal",
             Self::Operation => "operation",
+            Self::OperationEnded => "operation_ended",
             Self::NotAdopted => "not_adopted",
             Self::VmMissing => "vm_missing",
         }
+    }
+
+    /// Whether it merely happened: nothing holds, and nobody is told that it is over.
+    pub fn is_event(self) -> bool {
+        self == Self::OperationEnded
     }
 
     pub(crate) fn of(brake: &Brake) -> Self {

@@ -42,23 +42,17 @@ impl Engine {
                 at: now,
             }),
             Ending::Failed(_) if creates => {
-                let failures = failures.saturating_add(1);
                 self.emit(Record::Circuit {
                     pool: pool.clone(),
-                    failures,
+                    failures: failures.saturating_add(1),
                     at: now,
                 });
-                if failures >= self.world.settings.limits.circuit_failures {
-                    let text =
-                        format!("{failures} failures in a row in {pool}: the circuit is open");
-                    self.notice(now, NoticeKind::Circuit, true, Some(pool.clone()), text);
-                }
             }
             _ => {}
         }
         if let Ending::Failed(why) | Ending::Cancelled(why) = ending {
             let text = format!("{id} ({name}) ended: {why}");
-            self.notice(now, NoticeKind::Operation, true, Some(pool.clone()), text);
+            self.notice(now, NoticeKind::OperationEnded, true, Some(pool.clone()), text);
         }
         if *ending != Ending::Done {
             // The same is not begun again at once: the world has to look different first.

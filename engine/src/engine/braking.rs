@@ -2,7 +2,6 @@
 
 use super::{Engine, World};
 use crate::journal::{Brake, Record};
-use crate::notice::NoticeKind;
 use crate::signals::Sight;
 use crate::time::Now;
 
@@ -42,29 +41,23 @@ impl Engine {
     /// A brake closed or opened: journaled, and made known.
     pub(super) fn brake(&mut self, now: Now, change: crate::guard::Change) {
         let cluster = &self.world.cluster;
-        let (pool, shaken) = match &change.brake {
-            Brake::Storm(pool) => (
-                Some(pool.clone()),
-                cluster.pool_slot(pool).into_iter().collect(),
-            ),
+        let shaken: Vec<_> = match &change.brake {
+            Brake::Storm(pool) => cluster.pool_slot(pool).into_iter().collect(),
             // Whoever was in it may have moved since: every pool begins anew.
-            Brake::Domain(_) => (None, cluster.pools().map(|(slot, _)| slot).collect()),
-            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_) => {
-                (None, Vec::new())
-            }
+            Brake::Domain(_) => cluster.pools().map(|(slot, _)| slot).collect(),
+            Brake::Blind(_) | Brake::Inventory(_) | Brake::Clock | Brake::Pause(_) => Vec::new(),
         };
         for slot in shaken.into_iter().filter(|_| !change.on) {
             self.world.calm.storm_over(slot, now);
             self.rules.restart_node_holds(slot);
         }
-        let kind = NoticeKind::of(&change.brake);
-        self.notice(now, kind, change.on, pool, change.detail.clone());
         self.emit(Record::Brake {
             brake: change.brake,
             on: change.on,
             at: now,
             detail: change.detail,
         });
+        self.tell_what_holds(now);
     }
 
     /// Nothing may be judged by a wall clock that has just been stepped.

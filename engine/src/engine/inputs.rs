@@ -6,7 +6,6 @@ use super::{Engine, World};
 use crate::cluster::{Change, Known, PoolSlot, Slots};
 use crate::event::{Batch, Observation};
 use crate::journal::Record;
-use crate::notice::NoticeKind;
 use crate::policy::PolicySet;
 use crate::time::Now;
 use crate::window::NodeSlot;
@@ -198,12 +197,7 @@ impl Engine {
     pub(super) fn journal_health(&mut self, now: Now, well: bool) {
         if self.world.brakes.journal_well != well {
             self.world.brakes.journal_well = well;
-            let text = if well {
-                "the journal can be written again"
-            } else {
-                "the journal cannot be written: nothing is acted on until it can"
-            };
-            self.notice(now, NoticeKind::Journal, !well, None, text.to_owned());
+            self.tell_what_holds(now);
         }
     }
 }

@@ -44,6 +44,9 @@ impl Engine {
         evidence: impl FnOnce() -> Evidence,
     ) {
         self.answer_refused(proposal, reason, &detail);
+        if let (Reason::LadderExhausted, Some(node)) = (reason, node) {
+            self.attention.ladder(now, pool, node, &detail);
+        }
         let what = crate::story::asked(&proposal.ask);
         let key = Refusal::key_of(pool, node, &proposal.origin, &what);
         if self.state.refused.get(&key) == Some(&reason) {
@@ -59,10 +62,6 @@ impl Engine {
             detail,
             evidence: evidence(),
         };
-        if reason == Reason::LadderExhausted {
-            let (kind, text) = (NoticeKind::LadderExhausted, refusal.detail.clone());
-            self.notice(now, kind, true, Some(pool.clone()), text);
-        }
         self.emit(Record::Refusal { refusal });
     }
 
@@ -79,6 +78,7 @@ impl Engine {
             kind,
             on,
             pool,
+            subject: None,
             text,
         });
     }
