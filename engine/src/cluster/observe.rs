@@ -41,7 +41,9 @@ impl Cluster {
                     self.drop_server(&id, slots);
                 }
             }
-            Observation::Nodes { at, nodes } => self.list_nodes(now, now.at(at), nodes, slots),
+            Observation::Nodes { at, nodes } => {
+                self.list_nodes((now, now.at(at)), nodes, known.heard, slots);
+            }
             Observation::Node(node) => self.put_node(now, &node, slots),
             Observation::NodeGone { name, uid } => {
                 let same = |node: &Node| node.uid == uid;
@@ -145,29 +147,45 @@ impl Cluster {
         })
     }
 
-    fn list_nodes(&mut self, now: Now, asked: Now, nodes: Vec<NodeView>, slots: &mut Slots<'_>) {
+    fn list_nodes(
+        &mut self,
+        (now, asked): (Now, Now),
+        nodes: Vec<NodeView>,
+        heard: bool,
+        slots: &mut Slots<'_>,
+    ) {
         let names: BTreeSet<_> = nodes.iter().map(|node| node.name.clone()).collect();
         let listed: Vec<_> = self
             .members()
             .filter(|(_, member)| member.node.is_some())
             .map(|(_, member)| member.name.clone())
             .collect();
+        let known = listed.len();
         for node in &nodes {
             self.put_node(now, node, slots);
         }
         drop(nodes);
-        let missing = listed.iter().filter(|name| !names.contains(*name)).count();
+        let missing: Vec<_> = listed
+            .into_iter()
+            .filter(|name| !names.contains(name))
+            .collect();
+        let speaks = |name: &NodeName| {
+            let slot = self.slot(name.as_str());
+            let last = slot.and_then(|slot| slots.windows.last_heard(slot));
+            now.wall.since(last.unwrap_or_default()) < HEARD_LATELY
+        };
         let listing = Listing {
             asked,
             complete: true,
             listed: names.len(),
-            known: listed.len(),
-            missing,
-            // The cluster is the only one who knows which nodes it has.
-            contradicted: false,
+            known,
+            missing: missing.len(),
+            // That a node was deleted the watch says; of a list that shrank the agents are the
+            // second source (I13).
+            contradicted: (missing.len() > 1 && !heard) || missing.iter().any(speaks),
         };
         if self.nodes.seen(now, &listing) {
-            for name in listed.iter().filter(|name| !names.contains(*name)) {
+            for name in &missing {
                 self.drop_node(name, slots);
             }
         }

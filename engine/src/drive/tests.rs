@@ -2,8 +2,8 @@
 
 use crate::action::{ActionKind, Done, FailureKind};
 use crate::decision::{Origin, Reason};
-use crate::event::{Input, Observation, Wish};
-use crate::journal::Record;
+use crate::event::{Input, Observation, SourceName, Wish};
+use crate::journal::{Brake, Record};
 use crate::lab::{Lab, Plan, on_engine_stack};
 use crate::remediation::{Ending, Phase};
 
@@ -350,5 +350,32 @@ fn i13_an_empty_list_and_404s_are_one_cloud_that_errs() {
         lab.bystander = true;
         lab.run(120);
         assert!(lab.engine.status(lab.now).pools[0].nodes.is_empty());
+    });
+}
+
+/// An API server whose database is empty, or another's.
+#[test]
+fn i13_an_empty_list_of_nodes_is_not_believed_while_their_agents_speak() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.bystander = true;
+        lab.run(400);
+        for node in &mut lab.nodes {
+            node.node = false;
+        }
+        let doubted = |lab: &Lab| {
+            let brake = Brake::Inventory(SourceName::Kubernetes);
+            lab.engine.state().brakes.contains_key(&brake)
+        };
+        lab.run(200);
+        assert!(doubted(&lab));
+        assert_eq!(lab.engine.status(lab.now).pools[0].ready, 6);
+        for node in &mut lab.nodes {
+            node.agent = false;
+        }
+        lab.run(100);
+        assert!(!doubted(&lab), "nobody contradicts it any more");
+        assert_eq!(lab.engine.status(lab.now).pools[0].ready, 0);
+        assert_eq!(lab.decided(), [""; 0]);
     });
 }

@@ -131,6 +131,10 @@ impl Engine {
                 leaving: self.leaving(),
                 heard: self.sight(now).flowing_since.is_some(),
             },
+            Observation::Nodes { .. } => Known {
+                heard: self.sight(now).flowing_since.is_some(),
+                ..Known::default()
+            },
             _ => Known::default(),
         };
         let mut changes = std::mem::take(&mut self.changes);
