@@ -394,7 +394,10 @@ mod tests {
         holds(0);
         metrics.noticed(&notice(NoticeKind::OperationEnded, true, "op-1-1"));
         let text = metrics.encode();
-        assert!(!text.contains("rhizome_attention{kind=\"operation"), "{text}");
+        assert!(
+            !text.contains("rhizome_attention{kind=\"operation"),
+            "{text}"
+        );
         assert!(text.contains("kind=\"operation_ended\"} 1"), "{text}");
     }
 }

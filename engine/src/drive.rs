@@ -10,7 +10,7 @@ use crate::engine::{Answer, Engine};
 use crate::journal::Record;
 use crate::names::{OperationId, PoolName};
 use crate::notice::NoticeKind;
-use crate::remediation::{self, Context, Next, Operation, Phase};
+use crate::remediation::{self, Context, Next, Operation, OperationKind, Phase};
 use crate::settings::PoolSettings;
 use crate::time::Now;
 
@@ -228,7 +228,13 @@ impl Engine {
             }
             Err(too_late) => format!("{id}: {why}, and {too_late}"),
         };
-        self.notice(now, NoticeKind::OperationEnded, true, Some(pool.clone()), text);
+        self.notice(
+            now,
+            NoticeKind::OperationEnded,
+            true,
+            Some(pool.clone()),
+            text,
+        );
     }
 
     pub(crate) fn cancel(&mut self, now: Now, id: OperationId, who: &str) -> Answer {
@@ -239,8 +245,16 @@ impl Engine {
         match remediation::cancel(&operation, &format!("cancelled by {who}")) {
             Ok(cancelled) => {
                 self.put(now, cancelled);
+                // Else the next of its kind would begin in a while.
+                let kept = (operation.kind == OperationKind::Remove)
+                    .then(|| self.keep_size(now, &operation.pool))
+                    .flatten();
                 self.drive_one(now, id);
-                Answer::Granted(format!("{id} is called off; what it did is being undone"))
+                let mut text = format!("{id} is called off; what it did is being undone");
+                if let Some(size) = kept {
+                    text.push_str(&format!(", and {} keeps {size}", operation.pool));
+                }
+                Answer::Granted(text)
             }
             Err(too_late) => Answer::Refused(Reason::Conflict, too_late.to_string()),
         }

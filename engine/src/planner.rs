@@ -177,8 +177,20 @@ impl Engine {
         }
     }
 
-    fn removing(&self, pool: &PoolName) -> u32 {
-        self.count_operations(pool, |kind| kind == OperationKind::Remove)
+    /// Removals of the pool under way, without those that were called off.
+    pub(crate) fn removing(&self, pool: &PoolName) -> u32 {
+        let removals = self.state.operations.values().filter(|operation| {
+            operation.pool == *pool
+                && operation.kind == OperationKind::Remove
+                && operation.cancelled.is_none()
+        });
+        u32::try_from(removals.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether anything adds to the pool or takes from it, or is being undone.
+    fn is_changing(&self, pool: &PoolName) -> bool {
+        self.adding(pool) > 0
+            || self.count_operations(pool, |kind| kind == OperationKind::Remove) > 0
     }
 
     fn adding(&self, pool: &PoolName) -> u32 {

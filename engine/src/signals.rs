@@ -34,6 +34,8 @@ pub(crate) struct Sight<'a> {
 pub(crate) struct InFlight {
     /// VMs that are not listed yet.
     pub(crate) unlisted: u32,
+    /// Nodes whose replacement counts beside them: each pair will be one.
+    pub(crate) replaced: u32,
     /// Nodes that will add to the pool's room and do not serve yet.
     pub(crate) coming: u32,
 }
@@ -97,8 +99,14 @@ impl Sight<'_> {
         }
     }
 
-    /// Nodes of the pool, in flight and silent ones counted.
+    /// Nodes of the pool, in flight and silent ones counted; a node and its replacement are one.
     pub(crate) fn size(&self, pool: PoolSlot) -> u32 {
+        let replaced = self.in_flight(pool).replaced;
+        self.vms(pool).saturating_sub(replaced)
+    }
+
+    /// VMs of the pool, in flight and silent ones counted (I1).
+    pub(crate) fn vms(&self, pool: PoolSlot) -> u32 {
         let in_flight = self.in_flight(pool).unlisted;
         let members = u32::try_from(self.cluster.in_pool(pool).len()).unwrap_or(u32::MAX);
         members.saturating_add(in_flight)

@@ -276,7 +276,8 @@ fn check_listen(config: &Config, found: &mut impl FnMut(&[&str], String)) {
         if may.is_empty() {
             found(
                 &["listen", list, &at, "may"],
-                "it may do nothing: name some of `ingest`, `alert`, `read` and `operate`".to_owned(),
+                "it may do nothing: name some of `ingest`, `alert`, `read` and `operate`"
+                    .to_owned(),
             );
         }
         if open && may.contains(&Right::Ingest) && may.contains(&Right::Alert) {
@@ -292,7 +293,10 @@ fn check_source_timeout(config: &Config, found: &mut impl FnMut(&[&str], String)
     let limits = &config.limits;
     let loose = limits.overrides.as_ref();
     let paths: [(&[&str], _); 2] = [
-        (&["limits", "source_timeout"], limits.source_timeout.as_ref()),
+        (
+            &["limits", "source_timeout"],
+            limits.source_timeout.as_ref(),
+        ),
         (
             &["limits", "override", "source_timeout"],
             loose.and_then(|loose| loose.source_timeout.as_ref()),

@@ -52,13 +52,22 @@ impl Engine {
         }
         if let Ending::Failed(why) | Ending::Cancelled(why) = ending {
             let text = format!("{id} ({name}) ended: {why}");
-            self.notice(now, NoticeKind::OperationEnded, true, Some(pool.clone()), text);
+            self.notice(
+                now,
+                NoticeKind::OperationEnded,
+                true,
+                Some(pool.clone()),
+                text,
+            );
         }
         if *ending != Ending::Done {
             // The same is not begun again at once: the world has to look different first.
             let until = now.mono.plus(self.world.settings.limits.decision_expiry);
             self.quiet.insert(pool.clone(), until);
-            if kind == OperationKind::Remove {
+            let of_operator = |(_, origin): &(u32, Origin)| matches!(origin, Origin::Operator(_));
+            let told = self.state.desired.get(&pool).is_some_and(of_operator);
+            // What an operator was told stands: another node goes, or this one later.
+            if kind == OperationKind::Remove && !told {
                 self.keep_size(now, &pool);
             }
         }
@@ -82,21 +91,23 @@ impl Engine {
         }
     }
 
-    /// A removal that was not carried out: the pool is to keep the size it has.
-    fn keep_size(&mut self, now: Now, pool: &PoolName) {
-        let Some(slot) = self.world.cluster.pool_slot(pool) else {
-            return;
-        };
-        let size = self.world.sight(now).size(slot);
+    /// A removal that is not carried out: the pool is to keep the size that it has without it, which
+    /// is given if it is another than before.
+    pub(super) fn keep_size(&mut self, now: Now, pool: &PoolName) -> Option<u32> {
+        let slot = self.world.cluster.pool_slot(pool)?;
+        let going = self.removing(pool);
+        let size = self.world.sight(now).size(slot).saturating_sub(going);
         let desired = self.state.desired.get(pool).map(|(size, _)| *size);
-        if desired.is_some_and(|desired| desired < size) {
-            self.emit(Record::Desired {
-                pool: pool.clone(),
-                size,
-                origin: Origin::Bounds,
-                at: now,
-            });
+        if desired.is_none_or(|desired| desired >= size) {
+            return None;
         }
+        self.emit(Record::Desired {
+            pool: pool.clone(),
+            size,
+            origin: Origin::Bounds,
+            at: now,
+        });
+        Some(size)
     }
 
     /// VMs that operations have deleted or are deleting: a listing may lack them.
@@ -135,7 +146,11 @@ impl Engine {
             let serves = member.is_some_and(|member| member.serves(kubernetes));
             // A replacement takes the pods of the old one: it gives no room.
             let adds = operation.kind == OperationKind::Add && operation.phase == Phase::Doing;
+            let old = operation.old.as_ref().filter(|_| operation.creates_vm());
+            let old = old.and_then(|old| self.world.cluster.find(old.node.as_str()));
+            let replaced = old.is_some_and(|old| old.pool == Some(PoolSlot(pool)));
             if let Some(count) = counts.get_mut(usize::from(pool)) {
+                count.replaced += u32::from(replaced);
                 count.unlisted += u32::from(operation.creates_vm() && !listed);
                 count.coming += u32::from(adds && !serves);
             }

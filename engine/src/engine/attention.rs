@@ -101,7 +101,12 @@ impl Engine {
         }
         for ((pool, node), (why, _)) in &self.attention.ladders {
             let subject = Some(node.to_string());
-            add(NoticeKind::LadderExhausted, Some(pool), subject, why.clone());
+            add(
+                NoticeKind::LadderExhausted,
+                Some(pool),
+                subject,
+                why.clone(),
+            );
         }
         holds
     }
@@ -144,9 +149,7 @@ fn about(brake: &Brake) -> (Option<&PoolName>, Option<String>) {
     match brake {
         Brake::Storm(pool) => (Some(pool), None),
         Brake::Domain(domain) => (None, Some(domain.to_string())),
-        Brake::Blind(source) | Brake::Inventory(source) => {
-            (None, Some(source.as_str().to_owned()))
-        }
+        Brake::Blind(source) | Brake::Inventory(source) => (None, Some(source.as_str().to_owned())),
         Brake::Clock => (None, None),
         Brake::Pause(source) => (None, Some(source.words().to_owned())),
     }

@@ -52,7 +52,7 @@ impl Guard<'_> {
         surge: u32,
     ) -> Result<(), Refused> {
         let twins = u32::try_from(self.sight.cluster.twins(pool)).unwrap_or(u32::MAX);
-        let size = self.sight.size(pool).saturating_add(twins);
+        let size = self.sight.vms(pool).saturating_add(twins);
         let most = settings.max.saturating_add(surge);
         if size < most {
             return Ok(());

@@ -247,7 +247,7 @@ impl Engine {
                 desired: None,
             };
             self.add(now, pool, name, count, &proposal, sizes);
-        } else if wanted < staying && self.adding(name) + self.removing(name) == 0 {
+        } else if wanted < staying && !self.is_changing(name) {
             // Only an operator's word, or the maximum, takes nodes away without a rule. And no node
             // that serves makes up for a VM that nobody claims: that is swept, or waits for
             // `rhizome adopt`.
@@ -280,7 +280,13 @@ impl Engine {
         true
     }
 
-    pub(super) fn set_desired(&mut self, now: Now, name: &PoolName, proposal: &Proposal, size: u32) {
+    pub(super) fn set_desired(
+        &mut self,
+        now: Now,
+        name: &PoolName,
+        proposal: &Proposal,
+        size: u32,
+    ) {
         let origin = proposal.origin.clone();
         if self.state.desired.get(name) == Some(&(size, origin.clone())) {
             return;

@@ -134,9 +134,11 @@ pub(super) fn missing_function(error: &EvalAltResult) -> Option<&str> {
     match error {
         EvalAltResult::ErrorInFunctionCall(_, _, inner, _)
         | EvalAltResult::ErrorInModule(_, inner, _) => missing_function(inner),
-        EvalAltResult::ErrorFunctionNotFound(signature, _) => {
-            Some(signature.split_once(" (").map_or(signature, |(name, _)| name))
-        }
+        EvalAltResult::ErrorFunctionNotFound(signature, _) => Some(
+            signature
+                .split_once(" (")
+                .map_or(signature, |(name, _)| name),
+        ),
         _ => None,
     }
 }

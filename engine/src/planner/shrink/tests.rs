@@ -75,7 +75,12 @@ fn an_operators_size_takes_no_node_in_place_of_a_vm_that_is_not_adopted() {
             target: Target::Pool(pool()),
         });
         lab.run(60);
-        assert_eq!(removals(&lab).len(), 1, "now all five are ours: {:?}", lab.reasons());
+        assert_eq!(
+            removals(&lab).len(),
+            1,
+            "now all five are ours: {:?}",
+            lab.reasons()
+        );
     });
 }
 
@@ -97,5 +102,54 @@ fn what_holds_the_pool_back_is_told_and_not_what_speaks_against_one_node() {
         assert!(reasons.contains(&Reason::AtMinimum), "{reasons:?}");
         assert!(!reasons.contains(&Reason::NotOwned), "{reasons:?}");
         assert_eq!(removals(&lab), Vec::<&str>::new());
+    });
+}
+
+/// A lab in which an operator wants four of six, and the first removal is under way.
+fn four_of_six() -> (Lab, OperationId) {
+    let mut lab = Lab::new(Plan::default());
+    lab.run(400);
+    lab.wish(Wish::Scale {
+        pool: pool(),
+        size: 4,
+    });
+    lab.run(2);
+    assert_eq!(removals(&lab).len(), 1, "{:?}", lab.reasons());
+    let id = *lab.engine.state().operations.keys().next().unwrap();
+    (lab, id)
+}
+
+#[test]
+fn what_an_operator_was_told_outlives_a_removal_that_was_given_up() {
+    on_engine_stack(|| {
+        let (mut lab, id) = four_of_six();
+        let node = lab.engine.state().operations[&id].node().cloned().unwrap();
+        lab.wish(Wish::Protect {
+            node: node.clone(),
+            on: true,
+        });
+        lab.obedient = true;
+        lab.run(30);
+        assert!(lab.engine.state().operations.is_empty());
+        assert_eq!(lab.engine.status(lab.now).pools[0].desired, Some(4));
+        lab.obedient = false;
+        lab.run(200);
+        let gone: Vec<_> = removals(&lab);
+        assert_eq!(gone.len(), 2, "another goes: {:?}", lab.reasons());
+        assert!(!gone[1].contains(node.as_str()), "{gone:?}");
+    });
+}
+
+#[test]
+fn an_operator_who_cancels_a_removal_keeps_the_size() {
+    on_engine_stack(|| {
+        let (mut lab, id) = four_of_six();
+        let Answer::Granted(text) = lab.wish(Wish::Cancel { operation: id }) else {
+            panic!("{:?}", lab.answers);
+        };
+        assert!(text.ends_with("and workers keeps 6"), "{text}");
+        lab.obedient = true;
+        lab.run(600);
+        assert_eq!(removals(&lab).len(), 1, "{:?}", lab.decided());
     });
 }
