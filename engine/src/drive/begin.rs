@@ -15,7 +15,14 @@ use crate::time::Now;
 const NAME_LETTERS: usize = 8;
 
 impl Engine {
-    pub(crate) fn begin_add(&mut self, now: Now, pool: &PoolName, proposal: &Proposal, size: u32) {
+    /// Begins an addition and says what: one answer is owed for all of a proposal.
+    pub(crate) fn begin_add(
+        &mut self,
+        now: Now,
+        pool: &PoolName,
+        proposal: &Proposal,
+        size: u32,
+    ) -> Option<String> {
         let id = self.next_id();
         let node = self.draw_name(pool, id);
         let what = format!("add {node} ({size} to {})", size.saturating_add(1));
@@ -27,7 +34,7 @@ impl Engine {
             Order::Add { node: node.clone() },
             what,
             proposal,
-        );
+        )
     }
 
     pub(crate) fn begin_remove(
@@ -41,7 +48,7 @@ impl Engine {
         let old = machine(member);
         let what = format!("remove {}", member.name);
         let name = member.name.clone();
-        self.begin(
+        let begun = self.begin(
             now,
             id,
             pool,
@@ -50,6 +57,7 @@ impl Engine {
             what,
             proposal,
         );
+        self.answer_begun(proposal, begun);
     }
 
     pub(crate) fn begin_sweep(
@@ -89,10 +97,12 @@ impl Engine {
         };
         let what = format!("{} {}", rung.as_str(), member.name);
         let name = member.name.clone();
-        self.begin(now, id, pool, Some(&name), order, what, proposal);
+        let begun = self.begin(now, id, pool, Some(&name), order, what, proposal);
+        self.answer_begun(proposal, begun);
         self.rules.answered(proposal);
     }
 
+    /// Says what has begun, in words; nothing if the pool is not in the configuration.
     #[expect(
         clippy::too_many_arguments,
         reason = "each is a part of the one decision"
@@ -106,10 +116,9 @@ impl Engine {
         order: Order,
         what: String,
         proposal: &Proposal,
-    ) {
-        let Some(settings) = self.world.settings.pools.get(pool).cloned() else {
-            return;
-        };
+    ) -> Option<String> {
+        let settings = self.world.settings.pools.get(pool).cloned()?;
+        let begun = format!("{id}: {what}");
         let limits = self.world.settings.limits.clone();
         let cluster = self.world.settings.cluster.clone();
         let context = Context {
@@ -129,7 +138,6 @@ impl Engine {
         // act only waits; an act without its cooldown would come twice. A rung without its
         // operation would be skipped; one too few is only tried once more.
         self.begin_cooldown(now, &proposal.origin, pool);
-        self.answer_granted(proposal, &format!("{id}: {what}"));
         self.emit(Record::Decision {
             decision: Decision {
                 at: now.wall,
@@ -158,6 +166,13 @@ impl Engine {
         }
         self.count_in_flight();
         self.drive_one(now, id);
+        Some(begun)
+    }
+
+    fn answer_begun(&mut self, proposal: &Proposal, begun: Option<String>) {
+        if let Some(begun) = begun {
+            self.answer_granted(proposal, &begun);
+        }
     }
 
     fn next_id(&self) -> OperationId {

@@ -148,9 +148,22 @@ impl Engine {
             proposal,
             sizes,
         );
-        if begun > 0 {
+        if !begun.is_empty() {
             // What could not begin now is made up for by `reconcile` when the guard lets it.
             self.rules.answered(proposal);
+            let many = u32::try_from(begun.len()).unwrap_or(u32::MAX);
+            let mut text = begun.join("; ");
+            let left = wanted.saturating_sub(size).saturating_sub(many);
+            if left > 0 {
+                text.push_str(&format!("; {left} more follow as the brakes allow"));
+            }
+            if to > settings.max {
+                let max = settings.max;
+                text.push_str(&format!(
+                    "; at most {max} may be in {name}, and {to} were asked for"
+                ));
+            }
+            self.answer_granted(proposal, &text);
         } else if wanted <= size {
             let why = if to > settings.max {
                 let max = settings.max;
@@ -166,7 +179,7 @@ impl Engine {
         }
     }
 
-    /// Begins up to `count` additions and says how many; a refusal is noted once.
+    /// Begins up to `count` additions and says which; a refusal is noted once.
     fn add(
         &mut self,
         now: Now,
@@ -175,7 +188,7 @@ impl Engine {
         count: u32,
         proposal: &Proposal,
         sizes: Sizes,
-    ) -> u32 {
+    ) -> Vec<String> {
         let adding = self.adding(name);
         let most = self
             .world
@@ -187,11 +200,11 @@ impl Engine {
             let why = format!("{adding} additions are under way in {name}");
             self.refuse(now, name, None, proposal, (Reason::InFlight, why));
         }
-        let mut begun = 0;
+        let mut begun = Vec::new();
         let evidence = &proposal.evidence;
-        for _ in 0..count.min(most) {
+        for place in 0..count.min(most) {
             if let Err(why) = self.guard(now).check(pool, Effort::Add { evidence }) {
-                if begun == 0 {
+                if begun.is_empty() {
                     self.refuse(now, name, None, proposal, why);
                 }
                 break;
@@ -199,8 +212,7 @@ impl Engine {
             if let Some(desired) = sizes.desired {
                 self.set_desired(now, name, proposal, desired);
             }
-            self.begin_add(now, name, proposal, sizes.now + begun);
-            begun += 1;
+            begun.extend(self.begin_add(now, name, proposal, sizes.now + place));
         }
         begun
     }
@@ -299,3 +311,6 @@ impl Engine {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
