@@ -5,12 +5,12 @@
 //! `drive/held.rs`, and what its end leads to in `drive/ended.rs`.
 
 use crate::action::{Action, ActionKey, ActionResult};
-use crate::decision::Reason;
+use crate::decision::{Reason, Rung};
 use crate::engine::{Answer, Engine};
 use crate::journal::Record;
-use crate::names::{OperationId, PoolName};
+use crate::names::{NodeName, OperationId, PoolName};
 use crate::notice::NoticeKind;
-use crate::remediation::{self, Context, Next, Operation, OperationKind, Phase};
+use crate::remediation::{self, Context, Ending, Moment, Next, Operation, OperationKind, Phase};
 use crate::settings::PoolSettings;
 use crate::time::Now;
 
@@ -262,11 +262,42 @@ impl Engine {
 
     /// Journals an operation as it stands now, and what its end leads to if it is over.
     fn put(&mut self, now: Now, operation: Operation) {
+        let rung = self.rung_of(&operation);
         match operation.phase.clone() {
             Phase::Over { ending } => self.end(now, operation, &ending),
             Phase::Doing | Phase::Undoing { .. } => self.emit(Record::Operation {
                 operation: Box::new(operation),
             }),
         }
+        // INVARIANT: a crash may fall between the two records. A rung without its operation would
+        // be counted twice; one too few is only tried once more.
+        if let Some((node, rung, began)) = rung {
+            // On the clock of this run: of an operation that is older, now.
+            let at = if began.epoch == self.state.epoch {
+                began.at
+            } else {
+                now
+            };
+            self.emit(Record::Rung { node, rung, at });
+        }
+    }
+
+    /// The rung that counts from now on: with the first call that the gate let through, or that a
+    /// dry run did not make. One of which nothing was sent, because it expired or was held back,
+    /// was not tried.
+    fn rung_of(&self, operation: &Operation) -> Option<(NodeName, Rung, Moment)> {
+        let OperationKind::Heal(rung) = operation.kind else {
+            return None;
+        };
+        let before = self.state.operations.get(&operation.id)?;
+        let dry = matches!(
+            operation.phase,
+            Phase::Over {
+                ending: Ending::Dry
+            }
+        );
+        let begun = !before.sent && (operation.sent || dry);
+        let old = operation.old.as_ref().filter(|_| begun)?;
+        Some((old.node.clone(), rung, operation.began))
     }
 }

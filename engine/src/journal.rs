@@ -88,7 +88,7 @@ pub enum Record {
         /// When.
         at: Now,
     },
-    /// A rung of a node's ladder was begun.
+    /// A rung of a node's ladder was begun: its first call was made.
     Rung {
         /// The node.
         node: NodeName,

@@ -8,7 +8,7 @@ use crate::event::ServerStatus;
 use crate::guard::domains_of;
 use crate::journal::Record;
 use crate::names::{NodeName, OperationId, PoolName};
-use crate::remediation::{Blind, Context, Machine, Operation, OperationKind, Order, Swept};
+use crate::remediation::{Blind, Context, Machine, Operation, Order, Swept};
 use crate::time::Now;
 
 /// Letters of a node's name after the pool's: 32^8 names, drawn by hash.
@@ -130,13 +130,8 @@ impl Engine {
             blind: Blind::default(),
         };
         let operation = Operation::begin(id, pool.clone(), order, &context);
-        let rung = match operation.kind {
-            OperationKind::Heal(rung) => node.cloned().map(|node| (node, rung)),
-            OperationKind::Add | OperationKind::Remove | OperationKind::Sweep(_) => None,
-        };
         // INVARIANT: a crash may fall between any two of these records. A cooldown without its
-        // act only waits; an act without its cooldown would come twice. A rung without its
-        // operation would be skipped; one too few is only tried once more.
+        // act only waits; an act without its cooldown would come twice.
         self.begin_cooldown(now, &proposal.origin, pool);
         self.emit(Record::Decision {
             decision: Decision {
@@ -160,10 +155,6 @@ impl Engine {
         self.emit(Record::Operation {
             operation: Box::new(operation),
         });
-        if let Some((node, rung)) = rung {
-            let at = now;
-            self.emit(Record::Rung { node, rung, at });
-        }
         self.count_in_flight();
         self.drive_one(now, id);
         Some(begun)

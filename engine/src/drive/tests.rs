@@ -379,3 +379,23 @@ fn i13_an_empty_list_of_nodes_is_not_believed_while_their_agents_speak() {
         assert_eq!(lab.decided(), [""; 0]);
     });
 }
+
+#[test]
+fn a_rung_of_which_nothing_was_sent_was_not_tried() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.run(400);
+        lab.die("w3");
+        // Held back until the decision is too old, and again.
+        lab.fail = Some(FailureKind::Gate);
+        lab.run(500);
+        assert!(lab.decided().len() >= 2, "{:?}", lab.decided());
+        assert!(lab.decided().iter().all(|what| *what == "reboot w3"));
+        assert!(lab.engine.state().rungs.is_empty());
+        lab.fail = None;
+        lab.obedient = true;
+        lab.run(150);
+        let rungs = lab.engine.state().rungs.values().flatten();
+        assert_eq!(rungs.count(), 1, "{:?}", lab.decided());
+    });
+}
