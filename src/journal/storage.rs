@@ -158,7 +158,14 @@ impl Disk {
             }
             Err(TryLockError::Error(error)) => return Err(failed(&path, error)),
         }
-        write_owner(&mut lock, now).map_err(|error| failed(&path, error))?;
+        // The lock is the right; the text only tells who has it. On a full disk it cannot.
+        if let Err(error) = write_owner(&mut lock, now) {
+            tracing::warn!(
+                path = %path.display(),
+                %error,
+                "who holds the journal cannot be written down: the lock is held all the same"
+            );
+        }
         Ok(Self {
             folder: folder.to_owned(),
             _lock: lock,

@@ -442,3 +442,16 @@ proptest! {
         fuzz_read(&bytes);
     }
 }
+
+/// On a full disk the lock is taken all the same, and only the name of the owner is not told.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_keeps_nobody_from_the_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink("/dev/full", folder.path().join(storage::LOCK_FILE)).unwrap();
+    let first = Disk::lock(folder.path(), Timestamp(0)).unwrap();
+    let second = Disk::lock(folder.path(), Timestamp(0)).unwrap_err();
+    assert!(matches!(second, LockError::Held { owner: None, .. }));
+    drop(first);
+    Disk::lock(folder.path(), Timestamp(0)).unwrap();
+}
