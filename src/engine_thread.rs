@@ -105,7 +105,7 @@ pub struct Stop {
 struct Thread {
     core: Core,
     wake_at: Monotonic,
-    waiting: BTreeMap<String, oneshot::Sender<Answer>>,
+    waiting: Waiting,
     positions: Held,
     failed_at: Option<Monotonic>,
     windows_at: Monotonic,
@@ -121,7 +121,7 @@ impl Thread {
         Self {
             core,
             wake_at: now,
-            waiting: BTreeMap::new(),
+            waiting: Waiting::default(),
             positions: BTreeMap::new(),
             failed_at: None,
             windows_at: now,
@@ -229,10 +229,7 @@ impl Thread {
         }
         for (key, answer) in output.answers {
             let answer = if durable { answer } else { not_kept(answer) };
-            if let Some(reply) = self.waiting.remove(&key) {
-                // Whoever asked may have gone away; the wish stands all the same.
-                let _ = reply.send(answer);
-            }
+            self.waiting.answer(&key, &answer);
         }
         for notice in output.notices {
             let _ = self.core.notices.send(notice);
@@ -352,8 +349,26 @@ impl Thread {
 
     fn wish(&mut self, request: OperatorRequest, reply: oneshot::Sender<Answer>) {
         // Answered after the sync of what it led to: an answer is a promise.
-        self.waiting.insert(request.key.clone(), reply);
+        self.waiting.wait(&request.key, reply);
         self.step(Input::Operator(request));
+    }
+}
+
+/// Who waits for an answer, by the key of the request. A client that sends one again while the
+/// first still waits has both answered alike.
+#[derive(Default)]
+struct Waiting(BTreeMap<String, Vec<oneshot::Sender<Answer>>>);
+
+impl Waiting {
+    fn wait(&mut self, key: &str, reply: oneshot::Sender<Answer>) {
+        self.0.entry(key.to_owned()).or_default().push(reply);
+    }
+
+    fn answer(&mut self, key: &str, answer: &Answer) {
+        for reply in self.0.remove(key).unwrap_or_default() {
+            // Whoever asked may have gone away; the wish stands all the same.
+            let _ = reply.send(answer.clone());
+        }
     }
 }
 
@@ -399,6 +414,24 @@ impl Deadline for WallDeadline {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_sent_again_while_the_first_waits_takes_nobodys_answer() {
+        let mut waiting = Waiting::default();
+        let (first, mut one) = oneshot::channel();
+        let (again, mut two) = oneshot::channel();
+        let (other, mut three) = oneshot::channel();
+        waiting.wait("k", first);
+        waiting.wait("k", again);
+        waiting.wait("other", other);
+        let answer = Answer::Granted("paused everything".to_owned());
+        waiting.answer("k", &answer);
+        assert_eq!(one.try_recv(), Ok(answer.clone()));
+        assert_eq!(two.try_recv(), Ok(answer.clone()));
+        assert!(three.try_recv().is_err());
+        waiting.answer("k", &answer);
+        assert_eq!(waiting.0.len(), 1, "answered once");
+    }
 
     #[test]
     fn what_is_not_on_the_disk_is_not_promised() {
