@@ -11,6 +11,7 @@ use rhizome_engine::time::Clock;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -27,6 +28,9 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// The longest wait between two tries.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// How long the last notifications may take when the program stops.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
 /// How long one try may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,12 +43,19 @@ pub struct Webhook {
     pub token: Option<SecretString>,
 }
 
-/// Hands notices on. Clones share it.
-#[derive(Clone)]
+/// Hands notices on.
 pub struct Notifier {
     cluster: Arc<str>,
     metrics: Arc<Metrics>,
-    queue: Option<mpsc::Sender<Notice>>,
+    hook: Option<Hook>,
+}
+
+/// What posts to the webhook.
+struct Hook {
+    queue: mpsc::Sender<Notice>,
+    /// Nothing more comes: what waits has [`LAST_WORDS`].
+    ending: CancellationToken,
+    poster: JoinHandle<()>,
 }
 
 /// What is posted.
@@ -72,18 +83,17 @@ impl Notifier {
         Self {
             cluster: Arc::from(cluster),
             metrics,
-            queue: None,
+            hook: None,
         }
     }
 
-    /// Adds a webhook, and posts to it until `stop`.
+    /// Adds a webhook, and posts to it until it is closed.
     #[must_use]
     pub fn with_webhook(
         mut self,
         webhook: Webhook,
         client: reqwest::Client,
         clock: Arc<dyn Clock>,
-        stop: CancellationToken,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let poster = Poster {
@@ -93,9 +103,23 @@ impl Notifier {
             client,
             clock,
         };
-        tokio::spawn(poster.run(waiting, stop));
-        self.queue = Some(queue);
+        let ending = CancellationToken::new();
+        self.hook = Some(Hook {
+            queue,
+            poster: tokio::spawn(poster.run(waiting, ending.clone())),
+            ending,
+        });
         self
+    }
+
+    /// Posts what still waits, for [`LAST_WORDS`] at most, and says how many could not be.
+    pub async fn close(self) {
+        let Some(hook) = self.hook else { return };
+        drop(hook.queue);
+        hook.ending.cancel();
+        if let Err(error) = hook.poster.await {
+            tracing::error!(%error, "what posts notifications had panicked");
+        }
     }
 
     /// Tells of a notice. Never waits.
@@ -108,8 +132,8 @@ impl Notifier {
             tracing::info!(kind, pool, "{}", notice.text);
         }
         self.metrics.noticed(notice);
-        if let Some(queue) = &self.queue
-            && queue.try_send(notice.clone()).is_err()
+        if let Some(hook) = &self.hook
+            && hook.queue.try_send(notice.clone()).is_err()
         {
             self.metrics.notified("dropped");
             tracing::error!(
@@ -130,18 +154,31 @@ struct Poster {
 }
 
 impl Poster {
-    async fn run(self, mut waiting: mpsc::Receiver<Notice>, stop: CancellationToken) {
-        loop {
-            let notice = tokio::select! {
-                () = stop.cancelled() => return,
-                notice = waiting.recv() => notice,
-            };
-            let Some(notice) = notice else { return };
+    async fn run(self, mut waiting: mpsc::Receiver<Notice>, ending: CancellationToken) {
+        let late = async {
+            ending.cancelled().await;
+            self.clock.sleep(LAST_WORDS).await;
+        };
+        tokio::pin!(late);
+        while let Some(notice) = waiting.recv().await {
             tokio::select! {
-                () = stop.cancelled() => return,
                 () = self.deliver(&notice) => {}
+                () = &mut late => {
+                    self.give_up(waiting.len() + 1);
+                    return;
+                }
             }
         }
+    }
+
+    fn give_up(&self, left: usize) {
+        for _ in 0..left {
+            self.metrics.notified("dropped");
+        }
+        tracing::error!(
+            left,
+            "the program stops, and notifications that the webhook did not take are dropped"
+        );
     }
 
     async fn deliver(&self, notice: &Notice) {
@@ -206,10 +243,13 @@ mod tests {
     use axum::http::{HeaderMap, StatusCode};
     use axum::routing::post;
     use rhizome_engine::notice::NoticeKind;
-    use rhizome_engine::time::Timestamp;
+    use rhizome_engine::time::{BoxFuture, Now, Timestamp};
 
     use super::*;
     use crate::clock::ScaledClock;
+
+    /// An answer that never comes.
+    const HANGS: u16 = 0;
 
     #[derive(Default)]
     struct Chat {
@@ -230,6 +270,9 @@ mod tests {
             .map(|value| value.to_str().unwrap().to_owned());
         chat.tokens.lock().unwrap().extend(token);
         let answer = chat.answers.lock().unwrap().pop().unwrap_or(200);
+        if answer == HANGS {
+            std::future::pending::<()>().await;
+        }
         if answer == 200 {
             chat.bodies.lock().unwrap().push(body);
         }
@@ -238,6 +281,13 @@ mod tests {
 
     /// A chat server that gives these answers in turn, then 200, and a notifier that posts to it.
     async fn chat(answers: &[u16]) -> (Arc<Chat>, Notifier, Arc<Metrics>) {
+        chat_by(answers, Arc::new(ScaledClock::new(1000))).await
+    }
+
+    async fn chat_by(
+        answers: &[u16],
+        clock: Arc<dyn Clock>,
+    ) -> (Arc<Chat>, Notifier, Arc<Metrics>) {
         rhizome_actions::install_crypto_provider();
         let chat = Arc::new(Chat::default());
         *chat.answers.lock().unwrap() = answers.iter().rev().copied().collect();
@@ -254,8 +304,7 @@ mod tests {
                 token: Some("secret".to_owned().into()),
             },
             reqwest::Client::new(),
-            Arc::new(ScaledClock::new(1000)),
-            CancellationToken::new(),
+            clock,
         );
         (chat, notifier, metrics)
     }
@@ -299,6 +348,47 @@ mod tests {
                 .iter()
                 .all(|token| token == "Bearer secret")
         );
+    }
+
+    /// A clock on which the last words never end, or end at once; every other wait is over at once.
+    struct Ends {
+        at_once: bool,
+    }
+
+    impl Clock for Ends {
+        fn now(&self) -> Now {
+            Now::default()
+        }
+
+        fn sleep(&self, length: Duration) -> BoxFuture<'static, ()> {
+            if length == LAST_WORDS && !self.at_once {
+                return Box::pin(std::future::pending());
+            }
+            Box::pin(tokio::task::yield_now())
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_notices_are_posted_before_the_end() {
+        let (chat, notifier, metrics) = chat_by(&[503], Arc::new(Ends { at_once: false })).await;
+        for text in ["first", "second", "third"] {
+            notifier.tell(&notice(text));
+        }
+        notifier.close().await;
+        assert_eq!(chat.bodies.lock().unwrap().len(), 3);
+        let sent = "rhizome_notifications_total{outcome=\"sent\"} 3";
+        assert!(metrics.encode().contains(sent), "{}", metrics.encode());
+    }
+
+    #[tokio::test]
+    async fn a_webhook_that_never_answers_does_not_keep_the_program_and_what_is_lost_is_counted() {
+        let (_, notifier, metrics) = chat_by(&[HANGS], Arc::new(Ends { at_once: true })).await;
+        for text in ["first", "second", "third"] {
+            notifier.tell(&notice(text));
+        }
+        notifier.close().await;
+        let dropped = "rhizome_notifications_total{outcome=\"dropped\"} 3";
+        assert!(metrics.encode().contains(dropped), "{}", metrics.encode());
     }
 
     #[tokio::test]

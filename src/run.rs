@@ -345,12 +345,7 @@ impl Program {
         let Some(webhook) = services::webhook(loaded)? else {
             return Ok(notifier);
         };
-        Ok(notifier.with_webhook(
-            webhook,
-            reqwest::Client::new(),
-            Arc::clone(&self.clock),
-            self.stop.clone(),
-        ))
+        Ok(notifier.with_webhook(webhook, reqwest::Client::new(), Arc::clone(&self.clock)))
     }
 }
 
@@ -358,6 +353,8 @@ async fn notify(notifier: Notifier, mut notices: mpsc::UnboundedReceiver<Notice>
     while let Some(notice) = notices.recv().await {
         notifier.tell(&notice);
     }
+    // The engine has ended: nobody can send another.
+    notifier.close().await;
 }
 
 async fn take_in(inlet: Inlet, mut seen: mpsc::Receiver<Seen>) {
