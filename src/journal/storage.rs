@@ -173,9 +173,12 @@ impl Disk {
     }
 }
 
+/// An owner's text has a process, a host and a time: more than this is something else.
+const OWNER_BYTES: u64 = 4_096;
+
 fn read_owner(lock: &mut File) -> Option<Owner> {
     let mut text = String::new();
-    lock.read_to_string(&mut text).ok()?;
+    lock.take(OWNER_BYTES).read_to_string(&mut text).ok()?;
     serde_json::from_str(&text).ok()
 }
 
