@@ -20,6 +20,8 @@ use rhizome_engine::overview::Overview;
 type Labels = Vec<(&'static str, String)>;
 type Counts = Family<Labels, Counter>;
 type Levels = Family<Labels, Gauge>;
+/// By kind and pool: what each notice that holds is about.
+type Holding = BTreeMap<(&'static str, String), BTreeSet<Option<String>>>;
 
 /// Every number of the program.
 #[derive(Default)]
@@ -32,8 +34,8 @@ pub struct Metrics {
     notifications: Counts,
     policy_reloads: Counts,
     noticed: Levels,
-    /// What asks for a human now, by kind and pool.
-    holding: Mutex<BTreeMap<(&'static str, String), BTreeSet<Option<String>>>>,
+    /// What asks for a human now.
+    holding: Mutex<Holding>,
     journal_well: Gauge,
     gate_held: Gauge,
     last: Mutex<Option<Overview>>,
