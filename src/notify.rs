@@ -112,7 +112,7 @@ impl Notifier {
         self
     }
 
-    /// Posts what still waits, for [`LAST_WORDS`] at most, and says how many could not be.
+    /// Posts what still waits, for ten seconds at most, and says how many could not be.
     pub async fn close(self) {
         let Some(hook) = self.hook else { return };
         drop(hook.queue);
