@@ -353,6 +353,7 @@ pub(super) fn undo_node(view: &View<'_>) -> Job {
         return Job::Skip;
     };
     match view.node_of(Some(new)) {
+        Sight::There(node) if is_anothers(view, &node) => Job::Skip,
         Sight::There(node) if view.operation.sent && is_own(view.operation, new, &node) => {
             Job::Do(ActionKind::DeleteNode {
                 node: NodeRef {
@@ -364,6 +365,14 @@ pub(super) fn undo_node(view: &View<'_>) -> Job {
         Sight::There(_) | Sight::Gone { .. } => Job::Skip,
         Sight::Unknown => Job::NotYet("the nodes to be listed"),
     }
+}
+
+/// Whether the node's VM runs and does not carry the operation's mark any more: somebody else took
+/// it over, and its node with it.
+fn is_anothers(view: &View<'_>, node: &Node) -> bool {
+    let server = node.vm.as_ref().map(|vm| view.seen.server(vm));
+    matches!(server, Some(Sight::There(server))
+        if server.status != ServerStatus::Deleted && server.operation != Some(view.operation.id))
 }
 
 /// Whether the node of the new machine's name came of this operation.

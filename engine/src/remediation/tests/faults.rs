@@ -225,6 +225,29 @@ fn called_off_or_killed_between_the_port_and_its_vm_no_port_is_left() {
 }
 
 #[test]
+fn the_node_of_a_vm_that_somebody_else_took_over_stays() {
+    let mut stayed = 0;
+    for case in [Case::Add, Case::ReplaceFenced, Case::ReplaceServing] {
+        for at in 1..30 {
+            let mut run = Run::new(case);
+            run.cancel_at = Some(at);
+            let ending = run.run(|_, action| match &action.kind {
+                ActionKind::CreateServer { .. } => Fault::AnswerLost,
+                ActionKind::DeleteServer { vm } if vm.operation == Some(ID) => {
+                    Fault::Fail(FailureKind::NotOwned)
+                }
+                _ => Fault::None,
+            });
+            run.trace = format!("called off after {at}: {:?}", run.world.calls);
+            run.assert_clean(&ending);
+            let node = run.world.nodes.get(&NodeName::new("w-9"));
+            stayed += usize::from(node.is_some_and(|node| run.is_anothers(node)));
+        }
+    }
+    assert!(stayed > 0, "no VM that was taken over had joined");
+}
+
+#[test]
 fn a_creation_that_comes_through_after_the_time_to_settle_leaves_one_vm() {
     for late in [130, 150, 165, 175, 185, 195] {
         for case in [Case::Add, Case::ReplaceFenced, Case::ReplaceServing] {
