@@ -19,6 +19,8 @@
 mod accounts;
 mod courses;
 mod kills;
+#[path = "../servers/kubectl.rs"]
+mod kubectl;
 mod machines;
 #[path = "../it/harness/program.rs"]
 mod program;

@@ -21,6 +21,8 @@ mod doctor;
 mod drains;
 mod faults;
 mod joins;
+#[path = "../../../tests/servers/kubectl.rs"]
+mod kubectl;
 mod nodes;
 mod place;
 #[path = "../../../tests/servers/scripts.rs"]

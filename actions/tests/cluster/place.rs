@@ -1,8 +1,7 @@
 //! The cluster, our executor with its least rights, and an account that may do everything.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -94,16 +93,7 @@ impl Place {
 
     /// Makes what is described, in place of what there is.
     pub fn apply(&self, object: &Value) {
-        let mut child = self
-            .command(&["apply", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(object.to_string().as_bytes()).unwrap();
-        drop(input);
-        assert!(child.wait().unwrap().success(), "{object}");
+        crate::kubectl::apply(&mut self.command(&[]), object);
     }
 
     /// Reads objects: `what` as kubectl takes it.

@@ -19,6 +19,8 @@
 #[path = "../shared/acting.rs"]
 mod acting;
 mod faults;
+#[path = "../../../tests/servers/kubectl.rs"]
+mod kubectl;
 mod life;
 mod place;
 #[path = "../../../tests/servers/scripts.rs"]

@@ -1,8 +1,7 @@
 //! The cloud and the cluster, our executor on both with its least rights, and the switchboard.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -132,16 +131,11 @@ impl Place {
 
     /// Makes what is described, in place of what there is.
     pub fn apply(&self, object: &Value) {
-        let mut child = Command::new(&self.env["kubectl"])
-            .args(["--kubeconfig", &self.env["kubeconfig"], "apply", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(object.to_string().as_bytes()).unwrap();
-        drop(input);
-        assert!(child.wait().unwrap().success(), "{object}");
+        let mut kubectl = Command::new(&self.env["kubectl"]);
+        crate::kubectl::apply(
+            kubectl.args(["--kubeconfig", &self.env["kubeconfig"]]),
+            object,
+        );
     }
 
     /// Reads objects: `what` as kubectl takes it.

@@ -1,9 +1,8 @@
 //! kubectl, as one who may do everything: what an operator of the cluster does, and the accounts.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -23,16 +22,8 @@ pub(super) fn kubectl(env: &BTreeMap<String, String>, arguments: &[&str]) -> Str
 
 /// Makes what is described, in place of what there is.
 pub(super) fn apply(env: &BTreeMap<String, String>, object: &Value) {
-    let mut child = Command::new(&env["kubectl"])
-        .args(["--kubeconfig", &env["kubeconfig"], "apply", "-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = child.stdin.take().unwrap();
-    input.write_all(object.to_string().as_bytes()).unwrap();
-    drop(input);
-    assert!(child.wait().unwrap().success(), "{object}");
+    let mut kubectl = Command::new(&env["kubectl"]);
+    crate::kubectl::apply(kubectl.args(["--kubeconfig", &env["kubeconfig"]]), object);
 }
 
 /// Rhizome's account, with the rights that are shipped.

@@ -255,20 +255,26 @@ fn a_removal_that_could_not_be_done_is_not_tried_on_the_same_node_for_an_hour() 
     });
 }
 
+/// One of two nodes has died, and its VM is about to be seen off.
+fn a_stop_was_asked_for() -> Lab {
+    let mut plan = Plan {
+        nodes: 2,
+        ..Plan::default()
+    };
+    plan.pool.min = 1;
+    let mut lab = Lab::new(plan);
+    lab.bystander = true;
+    lab.run(400);
+    lab.die("w2");
+    run_but(&mut lab, 90, accepted);
+    assert_eq!(asked(&lab), ["stop_server"], "{:?}", lab.decided());
+    lab
+}
+
 #[test]
 fn a_machine_that_we_stopped_is_started_again_though_the_broker_is_away() {
     on_engine_stack(|| {
-        let mut plan = Plan {
-            nodes: 2,
-            ..Plan::default()
-        };
-        plan.pool.min = 1;
-        let mut lab = Lab::new(plan);
-        lab.bystander = true;
-        lab.run(400);
-        lab.die("w2");
-        run_but(&mut lab, 90, accepted);
-        assert_eq!(asked(&lab), ["stop_server"], "{:?}", lab.decided());
+        let mut lab = a_stop_was_asked_for();
         lab.sources.insert(SourceName::Kafka, false);
         lab.run(1);
         lab.node("w2").status = ServerStatus::Shutoff;
@@ -281,17 +287,7 @@ fn a_machine_that_we_stopped_is_started_again_though_the_broker_is_away() {
 fn a_machine_that_we_stopped_is_started_again_when_its_heal_is_called_off() {
     on_engine_stack(|| {
         for restarts in [false, true] {
-            let mut plan = Plan {
-                nodes: 2,
-                ..Plan::default()
-            };
-            plan.pool.min = 1;
-            let mut lab = Lab::new(plan);
-            lab.bystander = true;
-            lab.run(400);
-            lab.die("w2");
-            run_but(&mut lab, 90, accepted);
-            assert_eq!(asked(&lab), ["stop_server"], "{:?}", lab.decided());
+            let mut lab = a_stop_was_asked_for();
             let node = NodeName::new("w2");
             lab.wish(Wish::Protect { node, on: true });
             if restarts {
