@@ -13,6 +13,7 @@ mod run;
 mod show;
 mod standin;
 mod status;
+mod test;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ pub enum Command {
     Demo(crate::demo::DemoArgs),
     /// Check policies: every error with its file, line and a caret.
     Check(check::CheckArgs),
+    /// Play scenarios: what policies do over a timeline, and whether it is what was expected.
+    Test(test::TestArgs),
     /// Check, explain or begin a configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -138,6 +141,7 @@ pub fn dispatch(command: Command, out: &Out) -> Exit {
         Command::Run(args) => run::run(&args, out),
         Command::Demo(args) => run::demo(&args, out),
         Command::Check(args) => check::run(&args, out),
+        Command::Test(args) => test::run(&args, out),
         Command::Config(command) => config::run(command, out),
         Command::Journal(command) => journal::run(&command, out),
         Command::Standin(command) => standin::run(&command, out),

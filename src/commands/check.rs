@@ -177,10 +177,6 @@ fn text(files: &[SourceFile], report: &Report) -> String {
         };
         text.push_str(&format!("{}: {how}\n", rule.rule));
     }
-    let count = |count: usize, word: &str| {
-        let s = if count == 1 { "" } else { "s" };
-        format!("{count} {word}{s}")
-    };
     text.push_str(&format!(
         "{}, {}: {}\n",
         count(files.len(), "file"),
@@ -191,4 +187,10 @@ fn text(files: &[SourceFile], report: &Report) -> String {
         }
     ));
     text
+}
+
+/// So many of something, in words.
+pub(super) fn count(count: usize, word: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {word}{s}")
 }

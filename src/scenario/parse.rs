@@ -116,6 +116,8 @@ pub enum Builds {
 pub struct ParseError {
     /// From 1.
     pub line: usize,
+    /// Where the line's text begins, from 1.
+    pub column: usize,
     /// What.
     pub message: String,
 }
@@ -164,6 +166,7 @@ pub fn parse(text: &str) -> Result<Scenario, ParseError> {
         };
         read.map_err(|message| ParseError {
             line: number + 1,
+            column: line.chars().count() - bare.chars().count() + 1,
             message,
         })?;
     }

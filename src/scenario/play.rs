@@ -42,17 +42,6 @@ pub enum PlayError {
     Pool(PoolName),
 }
 
-/// Plays a scenario and returns a line for each decision, refusal, ending and brake.
-///
-/// # Errors
-///
-/// Returns why it cannot be played at all.
-pub fn play(scenario: &Scenario, policies: &[SourceFile]) -> Result<Vec<String>, PlayError> {
-    let mut rehearsal = Rehearsal::new(scenario, policies)?;
-    while rehearsal.second() {}
-    Ok(rehearsal.lines)
-}
-
 /// A scenario being played, second by second, for those who want to look or to interfere.
 pub struct Rehearsal<'a> {
     scenario: &'a Scenario,
@@ -97,7 +86,16 @@ impl<'a> Rehearsal<'a> {
     ///
     /// Returns why it cannot be played at all.
     pub fn new(scenario: &'a Scenario, policies: &[SourceFile]) -> Result<Self, PlayError> {
-        let policies = Arc::new(PolicySet::load(policies).map_err(PlayError::Policies)?);
+        let policies = PolicySet::load(policies).map_err(PlayError::Policies)?;
+        Self::with(scenario, Arc::new(policies))
+    }
+
+    /// The same with policies that are loaded already.
+    ///
+    /// # Errors
+    ///
+    /// Returns why it cannot be played at all.
+    pub fn with(scenario: &'a Scenario, policies: Arc<PolicySet>) -> Result<Self, PlayError> {
         for pool in scenario.nodes.keys() {
             if !scenario.pools.contains_key(pool) {
                 return Err(PlayError::Pool(pool.clone()));
@@ -161,7 +159,12 @@ impl<'a> Rehearsal<'a> {
         &self.engine
     }
 
-    /// The lines so far.
+    /// How much time passes in it.
+    pub fn length(&self) -> Duration {
+        self.end
+    }
+
+    /// The lines so far: one for each decision, refusal, ending, brake and wish.
     pub fn lines(&self) -> &[String] {
         &self.lines
     }

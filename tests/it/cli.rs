@@ -112,6 +112,81 @@ fn policies_are_checked_and_a_bad_one_is_shown_with_a_caret() {
 }
 
 #[test]
+fn scenarios_are_played_and_what_differs_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies");
+    let named = |ending: &str| {
+        let name = format!("target-tracking-cpu.{ending}");
+        let path = folder.path().join(&name);
+        std::fs::copy(root.join(&name), &path).unwrap();
+        path
+    };
+    named("rhai");
+    let file = named("scenario");
+    let name = file.to_str().unwrap();
+    let good = rhizome(&["test", folder.path().to_str().unwrap()]);
+    let said = text(&good.stdout);
+    assert_eq!(code(&good), 0, "{said}{}", text(&good.stderr));
+    assert!(said.starts_with(&format!("{name}: ok, ")), "{said}");
+    assert!(said.ends_with("1 scenario: ok\n"), "{said}");
+
+    let right = std::fs::read_to_string(&file).unwrap();
+    let wrong = right.replace("1h7m2s end remove", "1h8m end remove");
+    std::fs::write(&file, &wrong).unwrap();
+    let bad = rhizome(&["test", name]);
+    let said = text(&bad.stdout);
+    assert_eq!(code(&bad), 1, "{said}");
+    let differs = "  - 1h8m end remove workers-4oovh7o5: done\n  + 1h7m2s end remove workers-4oovh7o5: done\n";
+    assert!(said.contains(differs), "{said}");
+    assert!(said.contains("1 scenario: 1 failed\n"), "{said}");
+    let json = rhizome(&["test", name, "--output", "json"]);
+    assert_eq!(code(&json), 1);
+    let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(json["ok"], false);
+    assert_eq!(json["scenarios"][0]["error"], serde_json::Value::Null);
+    assert_ne!(
+        json["scenarios"][0]["came"],
+        json["scenarios"][0]["expected"]
+    );
+
+    assert_eq!(code(&rhizome(&["test", "--update", name])), 0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), right);
+}
+
+#[test]
+fn a_scenario_that_cannot_be_played_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.scenario");
+    let name = file.to_str().unwrap();
+    let said = |text_of: &str| {
+        std::fs::write(&file, text_of).unwrap();
+        let output = rhizome(&["test", name]);
+        assert_eq!(code(&output), 1);
+        text(&output.stdout)
+    };
+    let unread = said("policy a.rhai\nevents\n  2m explode w1\n");
+    assert!(unread.contains(&format!(" --> {name}:3:3\n")), "{unread}");
+    assert!(unread.contains("3 |   2m explode w1\n"), "{unread}");
+    let none = said("policy a.rhai\n");
+    assert!(none.contains("a.rhai` cannot be read"), "{none}");
+    std::fs::write(folder.path().join("a.rhai"), "scale_up(\"p\").wenn(1);").unwrap();
+    let policy = said("policy a.rhai\n");
+    assert!(
+        policy.contains("a.rhai:1:") && policy.contains('^'),
+        "{policy}"
+    );
+    std::fs::remove_file(&file).unwrap();
+    let empty = rhizome(&["test", folder.path().to_str().unwrap()]);
+    assert_eq!(code(&empty), 1);
+    assert!(
+        text(&empty.stderr).contains("there is no scenario in"),
+        "{}",
+        text(&empty.stderr)
+    );
+    assert_eq!(code(&rhizome(&["test"])), 2);
+}
+
+#[test]
 fn a_journal_is_verified_and_shown() {
     let folder = tempfile::tempdir().unwrap();
     let record = |pool: &str, size| Record::Desired {

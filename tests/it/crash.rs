@@ -14,7 +14,7 @@ use rhizome_engine::journal::Record;
 use rhizome_engine::policy::SourceFile;
 use rhizome_engine::time::Timestamp;
 
-use crate::support::{folder, on_engine_stack, policies_of};
+use crate::support::{folder, on_engine_stack};
 
 /// Short courses of each kind: an addition, a removal, a reboot, a replacement that fences
 /// first, and one of a node that still serves.
@@ -126,7 +126,7 @@ fn killed_at_every_record_the_world_comes_out_the_same() {
         let mut points = 0;
         for (name, text) in SCENARIOS {
             let scenario = scenario::parse(text).unwrap();
-            let policies = policies_of(&scenario, &folder());
+            let policies = scenario::policies_of(&scenario, &folder()).unwrap();
             let mut whole = Rehearsal::new(&scenario, &policies).unwrap();
             run_to_the_end(&mut whole);
             let wanted = end_of(&whole);
@@ -168,7 +168,7 @@ fn the_same_through_the_real_file_cut_at_records_and_inside_them() {
     on_engine_stack(|| {
         let (name, text) = SCENARIOS[1];
         let scenario = scenario::parse(text).unwrap();
-        let policies = policies_of(&scenario, &folder());
+        let policies = scenario::policies_of(&scenario, &folder()).unwrap();
         let mut whole = Rehearsal::new(&scenario, &policies).unwrap();
         run_to_the_end(&mut whole);
         let wanted = end_of(&whole);

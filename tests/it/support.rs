@@ -1,10 +1,6 @@
 //! What several of these tests need.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-
-use rhizome::scenario::Scenario;
-use rhizome_engine::policy::SourceFile;
 
 /// Test threads have 2 MiB of stack; scripts are given 16.
 const STACK: usize = 16 << 20;
@@ -21,19 +17,6 @@ pub(crate) fn on_engine_stack<T: Send + 'static>(act: impl FnOnce() -> T + Send 
 /// Where the scenarios are.
 pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
-}
-
-/// The policies that a scenario in `folder` names.
-pub(crate) fn policies_of(scenario: &Scenario, folder: &Path) -> Vec<SourceFile> {
-    let read = |policy: &String| SourceFile {
-        name: Path::new(policy)
-            .file_name()
-            .unwrap()
-            .to_string_lossy()
-            .into_owned(),
-        text: fs::read_to_string(folder.join(policy)).unwrap(),
-    };
-    scenario.policies.iter().map(read).collect()
 }
 
 /// Enough of randomness for a test, and the same everywhere (SplitMix64).
