@@ -173,6 +173,32 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// When it was made, where it says so on both clocks.
+    fn at(&self) -> Option<Now> {
+        match self {
+            Self::Epoch { at, .. }
+            | Self::Intent { at, .. }
+            | Self::Outcome { at, .. }
+            | Self::Desired { at, .. }
+            | Self::Cooldown { at, .. }
+            | Self::Wish { at, .. }
+            | Self::Pause { at, .. }
+            | Self::Adopted { at, .. }
+            | Self::Brake { at, .. }
+            | Self::Circuit { at, .. }
+            | Self::Pool { at, .. }
+            | Self::Policies { at, .. } => Some(*at),
+            // That of a rung is when its operation began.
+            Self::Rung { .. }
+            | Self::Snapshot { .. }
+            | Self::Decision { .. }
+            | Self::Refusal { .. }
+            | Self::Operation { .. } => None,
+        }
+    }
+}
+
 /// What VMs have in common that fails as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -219,6 +245,9 @@ pub struct State {
     pub journal: u32,
     /// When the epoch began.
     pub started: Now,
+    /// When the program was last heard of, as the records tell: it was there until then at least.
+    #[serde(default)]
+    pub last: Now,
     /// The number of the next operation.
     pub next_operation: u64,
     /// Operations under way.

@@ -44,6 +44,11 @@ pub use table::Step;
 
 pub(crate) use table::Brakes;
 
+/// Restarts of the program that a step is given time for.
+///
+/// Eight, as many as tries: each gives it what it had left, and no more than the whole anew.
+const RESTARTS_MAX: u32 = 8;
+
 /// A course of steps under way.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Operation {
@@ -80,6 +85,9 @@ pub struct Operation {
     /// Since when it is held back by a pause or a brake: its step's time stands still.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parked: Option<Moment>,
+    /// How often the program was started again in this step.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u32,
     /// How often the step was left for another than the one after it.
     pub detours: u32,
     /// Creations that were asked for and may have made a VM that was not deleted since.
@@ -356,6 +364,7 @@ impl Operation {
             tries: 0,
             pause: None,
             parked: None,
+            restarts: 0,
             detours: 0,
             creates: 0,
             doubt: None,
@@ -424,6 +433,20 @@ impl Operation {
         }
     }
 
+    /// Takes in that the program was away, and last heard of at `last`: the step's time stands still
+    /// from then on, until it can be looked what came of it.
+    ///
+    /// A step in which that has happened again and again has its time by the wall clock instead: it
+    /// ends, however often the program is killed.
+    pub(crate) fn left_alone(&mut self, last: Moment) {
+        if self.parked.is_some() || self.restarts >= RESTARTS_MAX {
+            return;
+        }
+        self.restarts = self.restarts.saturating_add(1);
+        let began_since = last.is_before(self.step_began);
+        self.parked = Some(if began_since { self.step_began } else { last });
+    }
+
     /// The node it is about: the one that it removes or heals, else the one that it makes.
     pub fn node(&self) -> Option<&NodeName> {
         self.machines().next().map(|machine| &machine.node)
@@ -439,6 +462,12 @@ impl Operation {
     /// Every machine that it may touch, the old one first. Of a rebuild both are one VM.
     pub fn machines(&self) -> impl Iterator<Item = &Machine> {
         self.old.iter().chain(self.new.iter())
+    }
+
+    /// How long it leaves its step alone from now on, if it does.
+    pub(crate) fn pauses_for(&self, here: Moment) -> Option<Duration> {
+        let left = self.pause.map(|pause| pause.left(here));
+        left.filter(|left| !left.is_zero())
     }
 
     /// Which brakes hold its next call back. None once there is no way back, and none where
@@ -533,6 +562,10 @@ impl Pause {
     pub fn left(&self, here: Moment) -> Duration {
         self.length.saturating_sub(self.from.until(here))
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// All our marks for the VM that `operation` makes.

@@ -91,11 +91,15 @@ impl Engine {
         true
     }
 
-    /// An operation that waits does so in its time, and that stands still in a pause (I39).
+    /// An operation that waits does so in its time. That stands still in a pause (I39), and after a
+    /// start until what came of the step can be seen, and the step asks again by itself.
     pub(super) fn follow_pause(&mut self, now: Now, operation: &Operation) {
-        if self.guard(now).running(&operation.pool).is_err() {
+        let guard = self.guard(now);
+        let settings = self.settings_of(&operation.pool);
+        let unseen = settings.is_some_and(|settings| guard.inventory_read(settings).is_err());
+        if unseen || guard.running(&operation.pool).is_err() {
             self.stand(now, operation);
-        } else {
+        } else if operation.pauses_for(self.here(now)).is_none() {
             self.go_on(now, operation);
         }
     }

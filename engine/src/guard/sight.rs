@@ -10,7 +10,7 @@ use crate::signals::Sight;
 
 impl Guard<'_> {
     /// Both inventories have been read in this run (I14), so that what is there can be counted.
-    pub(super) fn inventory_read(&self, settings: &PoolSettings) -> Result<(), Refused> {
+    pub(crate) fn inventory_read(&self, settings: &PoolSettings) -> Result<(), Refused> {
         let servers = self.sight.cluster.servers().asked().is_some();
         let nodes = self.sight.cluster.nodes().asked().is_some() || !settings.kubernetes;
         if servers && nodes {

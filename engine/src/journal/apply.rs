@@ -7,7 +7,7 @@ use crate::action::{Action, ActionKind, FailureKind};
 use crate::decision::{Decision, Origin, Refusal, RefusalKey};
 use crate::event::Wish;
 use crate::names::{NodeName, OperationId, VmId};
-use crate::remediation::{Ending, Operation, OperationKind, Phase};
+use crate::remediation::{Ending, Moment, Operation, OperationKind, Phase};
 use crate::time::{Monotonic, Now};
 
 /// Removals are remembered for as long as the longest velocity cap looks back.
@@ -120,9 +120,19 @@ impl State {
             }
             Record::Policies { hash, .. } => self.policies.clone_from(hash),
         }
+        if let Some(at) = record.at() {
+            self.last = at;
+        }
     }
 
     fn begin(&mut self, epoch: u64, journal: u32, at: Now) {
+        let last = Moment {
+            epoch: self.epoch,
+            at: self.last,
+        };
+        for operation in self.operations.values_mut() {
+            operation.left_alone(last);
+        }
         self.epoch = epoch;
         if self.journal == 0 {
             self.journal = journal;

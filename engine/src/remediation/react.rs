@@ -183,6 +183,7 @@ impl Turn<'_> {
         operation.tries = 0;
         operation.pause = None;
         operation.parked = None;
+        operation.restarts = 0;
         operation.none_found = None;
         if step.row().applies.to(&operation, self.context) {
             operation

@@ -68,10 +68,7 @@ impl Turn<'_> {
             },
             Work::Act(job) => {
                 let here = self.context.here();
-                if let Some(pause) = operation.pause
-                    && !pause.left(here).is_zero()
-                {
-                    let left = pause.left(here);
+                if let Some(left) = operation.pauses_for(here) {
                     return self.wait_in_time(operation, left, "a pause to be over", None);
                 }
                 match job(&view) {

@@ -1,5 +1,7 @@
 //! What calls an operation off once it is under way, and what of it is remembered.
 
+use std::time::Duration;
+
 use super::endings;
 use crate::action::{ActionKind, ActionResult, Done, Failure, FailureKind};
 use crate::decision::Reason;
@@ -9,8 +11,11 @@ use crate::lab::{Lab, Plan, on_engine_stack};
 use crate::names::NodeName;
 use crate::remediation::Ending;
 
+/// How long a rung has.
+const RUNG: Duration = Duration::from_secs(300);
+
 /// What was asked for, in its order.
-fn asked(lab: &Lab) -> Vec<&'static str> {
+pub(super) fn asked(lab: &Lab) -> Vec<&'static str> {
     let sent = lab.records.iter().filter_map(|record| match record {
         Record::Intent { action, .. } => Some(action.kind.name()),
         _ => None,
@@ -25,7 +30,11 @@ fn journaled(lab: &Lab) -> usize {
 }
 
 /// Runs on while everything that is asked for is done, but what `other` answers, if anything.
-fn run_but(lab: &mut Lab, seconds: u64, other: impl Fn(&ActionKind) -> Option<ActionResult>) {
+pub(super) fn run_but(
+    lab: &mut Lab,
+    seconds: u64,
+    other: impl Fn(&ActionKind) -> Option<ActionResult>,
+) {
     for _ in 0..seconds {
         lab.run(1);
         let (kept, actions): (Vec<_>, Vec<_>) = std::mem::take(&mut lab.actions)
@@ -256,17 +265,23 @@ fn a_removal_that_could_not_be_done_is_not_tried_on_the_same_node_for_an_hour() 
 }
 
 /// One of two nodes has died, and its VM is about to be seen off.
-fn a_stop_was_asked_for() -> Lab {
+pub(super) fn a_stop_was_asked_for(
+    rung_timeout: Duration,
+    other: impl Fn(&ActionKind) -> Option<ActionResult>,
+) -> Lab {
     let mut plan = Plan {
         nodes: 2,
         ..Plan::default()
     };
     plan.pool.min = 1;
+    plan.pool.rung_timeout = rung_timeout;
     let mut lab = Lab::new(plan);
     lab.bystander = true;
     lab.run(400);
     lab.die("w2");
-    run_but(&mut lab, 90, accepted);
+    while asked(&lab).is_empty() {
+        run_but(&mut lab, 1, &other);
+    }
     assert_eq!(asked(&lab), ["stop_server"], "{:?}", lab.decided());
     lab
 }
@@ -274,7 +289,7 @@ fn a_stop_was_asked_for() -> Lab {
 #[test]
 fn a_machine_that_we_stopped_is_started_again_though_the_broker_is_away() {
     on_engine_stack(|| {
-        let mut lab = a_stop_was_asked_for();
+        let mut lab = a_stop_was_asked_for(RUNG, accepted);
         lab.sources.insert(SourceName::Kafka, false);
         lab.run(1);
         lab.node("w2").status = ServerStatus::Shutoff;
@@ -287,7 +302,7 @@ fn a_machine_that_we_stopped_is_started_again_though_the_broker_is_away() {
 fn a_machine_that_we_stopped_is_started_again_when_its_heal_is_called_off() {
     on_engine_stack(|| {
         for restarts in [false, true] {
-            let mut lab = a_stop_was_asked_for();
+            let mut lab = a_stop_was_asked_for(RUNG, accepted);
             let node = NodeName::new("w2");
             lab.wish(Wish::Protect { node, on: true });
             if restarts {
