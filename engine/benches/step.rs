@@ -428,13 +428,29 @@ fn server(place: usize, at: Timestamp) -> ServerView {
     }
 }
 
+/// What a worker is labelled with by its kubelet, by the cloud's controller, and by us.
+fn labels(place: usize) -> BTreeMap<String, String> {
+    let labels = [
+        ("beta.kubernetes.io/arch", "amd64".to_owned()),
+        ("beta.kubernetes.io/os", "linux".to_owned()),
+        ("kubernetes.io/arch", "amd64".to_owned()),
+        ("kubernetes.io/hostname", node_name(place)),
+        ("kubernetes.io/os", "linux".to_owned()),
+        ("node.kubernetes.io/instance-type", "m1.large".to_owned()),
+        ("topology.kubernetes.io/region", "RegionOne".to_owned()),
+        ("topology.kubernetes.io/zone", "nova".to_owned()),
+        (mark::POOL, pool_name(place % POOLS)),
+    ];
+    labels.map(|(key, value)| (key.to_owned(), value)).into()
+}
+
 fn node(place: usize, at: Timestamp) -> NodeView {
     let created = at.minus(Duration::from_secs(86_000));
     NodeView {
         name: node_name(place).as_str().into(),
-        uid: format!("uid-{place}"),
+        uid: format!("{place:08x}-8d1e-4c0a-8b7f-2f6a9e3d1c40"),
         vm: Some(vm_id(place).as_str().into()),
-        labels: BTreeMap::new(),
+        labels: labels(place),
         annotations: BTreeMap::new(),
         created,
         ready: Ready::True,

@@ -15,16 +15,21 @@ use crate::settings::Settings;
 use crate::window::{NodeSlot, Windows};
 
 use domains::Domains;
+use placement::Placements;
 
 mod domains;
 mod inventory;
 mod member;
 mod observe;
+mod placement;
+mod uid;
 mod widows;
 
 pub(crate) use domains::Kind;
 pub use inventory::Inventory;
 pub use member::{Lease, Member, Node, Server};
+pub use placement::Placement;
+pub use uid::Uid;
 
 /// A pool's place in the engine's vectors: its rank by name in the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +49,7 @@ pub struct Cluster {
     /// By pool slot: how often a member has come or gone.
     pool_changes: Vec<u64>,
     domains: Domains,
+    placements: Placements,
     /// Under which name each VM is.
     vms: BTreeMap<VmId, NodeSlot>,
     /// VMs beyond the one that their name shows.
@@ -122,6 +128,7 @@ impl Cluster {
             pool_changes: vec![0; pools.len()],
             pools,
             domains: Domains::default(),
+            placements: Placements::default(),
             slots: hashbrown::HashMap::with_hasher(FixedState::default()),
             members: Vec::new(),
             vms: BTreeMap::new(),

@@ -457,7 +457,7 @@ pub enum ServerStatus {
     /// Its cell is down: not gone, not known.
     Unknown,
     /// Any other.
-    Other(String),
+    Other(Box<str>),
 }
 
 /// A node as the cluster shows it.

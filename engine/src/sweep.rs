@@ -294,7 +294,7 @@ impl Engine {
             if node.ready == Ready::True {
                 return Some("its node is Ready");
             }
-            let renewed = node.lease.map(|lease| now.mono.since(lease.seen.mono));
+            let renewed = node.lease.map(|lease| now.mono.since(lease.seen));
             if renewed.is_some_and(|age| age <= grace) {
                 return Some("its kubelet renews its lease");
             }
@@ -363,7 +363,7 @@ impl Engine {
         let own = node.filter(|node| node.vm.as_ref() == Some(&server.id));
         let old = Machine {
             node: orphan.name.clone(),
-            uid: own.map(|node| node.uid.clone()),
+            uid: own.map(|node| node.uid.to_string()),
             vm: Some(server.id.clone()),
             created: Some(server.created),
             operation: server.operation,
@@ -400,7 +400,7 @@ impl Engine {
             let checked = self.guard(now).check(pool, effort);
             let old = Machine {
                 node: member.name.clone(),
-                uid: Some(node.uid.clone()),
+                uid: Some(node.uid.to_string()),
                 vm: node.vm.clone(),
                 created: None,
                 operation: None,

@@ -104,7 +104,7 @@ impl ServerBody {
             "ERROR" => ServerStatus::Error,
             "DELETED" | "SOFT_DELETED" => ServerStatus::Deleted,
             "UNKNOWN" => ServerStatus::Unknown,
-            other => ServerStatus::Other(other.to_owned()),
+            other => ServerStatus::Other(other.into()),
         }
     }
 
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(
             statuses,
             [
-                ServerStatus::Other("VERIFY_RESIZE".to_owned()),
+                ServerStatus::Other("VERIFY_RESIZE".into()),
                 ServerStatus::Active,
                 ServerStatus::Reboot
             ]

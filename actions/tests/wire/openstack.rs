@@ -546,7 +546,7 @@ async fn pages_are_followed_and_only_our_servers_are_ours() {
         .iter()
         .map(|server| (server.id.as_str(), &server.status))
         .collect();
-    let suspended = ServerStatus::Other("SUSPENDED".to_owned());
+    let suspended = ServerStatus::Other("SUSPENDED".into());
     assert_eq!(got, [("a", &ServerStatus::Active), ("b", &suspended)]);
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::PoolSlot;
+use super::{Placement, PoolSlot, Uid};
 use crate::action::{mark, taint};
-use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView, Taint};
+use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView};
 use crate::names::{NodeName, OperationId, VmId};
 use crate::time::{Monotonic, Now, Timestamp};
 
@@ -27,7 +27,7 @@ pub struct Member {
     /// Its node.
     pub node: Option<Node>,
     /// When it was first seen in this run: silence is not counted from before.
-    pub since: Now,
+    pub since: Timestamp,
 }
 
 /// What matters to us of a VM.
@@ -63,13 +63,13 @@ pub struct Server {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// Its uid.
-    pub uid: String,
+    pub uid: Uid,
     /// The VM in its provider id.
     pub vm: Option<VmId>,
     /// The condition `Ready`.
     pub ready: Ready,
-    /// Since when it is seen to be so, on our clocks.
-    pub ready_since: Now,
+    /// Since when it is seen to be so, on our clock.
+    pub ready_since: Monotonic,
     /// Its lease, if one was seen.
     pub lease: Option<Lease>,
     /// Whether it is cordoned.
@@ -80,10 +80,8 @@ pub struct Node {
     pub protected: bool,
     /// What it has to give.
     pub allocatable: Requests,
-    /// Its labels, by which pods select it, in the order of their keys.
-    pub labels: Box<[(Box<str>, Box<str>)]>,
-    /// What keeps pods off it that do not bear it.
-    pub taints: Box<[Taint]>,
+    /// Its labels and taints, by which pods are placed: one for all nodes that have the same.
+    pub placement: Arc<Placement>,
     /// When it was created.
     pub created: Timestamp,
 }
@@ -98,7 +96,7 @@ pub struct Lease {
     /// When it was renewed, as it says.
     pub renewed: Timestamp,
     /// When that was first seen here.
-    pub seen: Now,
+    pub seen: Monotonic,
 }
 
 impl Member {
@@ -125,10 +123,10 @@ impl Member {
     /// no node.
     pub fn not_ready_for(&self, now: Monotonic, grace: Duration) -> Option<Duration> {
         let node = self.node.as_ref()?;
-        let unready = (node.ready != Ready::True).then(|| now.since(node.ready_since.mono));
+        let unready = (node.ready != Ready::True).then(|| now.since(node.ready_since));
         let overdue = node
             .lease
-            .map(|lease| now.since(lease.seen.mono))
+            .map(|lease| now.since(lease.seen))
             .filter(|age| *age > grace);
         unready.max(overdue)
     }
@@ -138,7 +136,7 @@ impl Member {
     pub(crate) fn born(&self) -> Timestamp {
         self.node
             .as_ref()
-            .map_or(self.since.wall, |node| node.created.max(self.since.wall))
+            .map_or(self.since, |node| node.created.max(self.since))
     }
 }
 
@@ -166,50 +164,27 @@ impl From<&ServerView> for Server {
 
 impl Node {
     /// What matters of it, as seen now. Its lease comes by another way.
-    pub fn new(view: &NodeView, now: Now) -> Self {
+    pub fn new(view: &NodeView, placement: Arc<Placement>, now: Now) -> Self {
         let refuses = |key: &&str| view.annotations.get(*key).is_some_and(|set| set == "true");
         Self {
-            uid: view.uid.clone(),
+            uid: view.uid.as_str().into(),
             vm: view.vm.clone(),
             ready: view.ready,
-            ready_since: now,
+            ready_since: now.mono,
             lease: None,
             cordoned: view.unschedulable,
             control_plane: view.control_plane,
             protected: view.labels.contains_key(mark::DO_NOT_TOUCH)
                 || PROTECTING_ANNOTATIONS.iter().any(refuses),
             allocatable: view.allocatable,
-            labels: view
-                .labels
-                .iter()
-                .map(|(key, value)| (key.as_str().into(), value.as_str().into()))
-                .collect(),
-            taints: view.taints.as_slice().into(),
+            placement,
             created: view.created,
-        }
-    }
-
-    /// Keeps the texts of the node as it was before, where they are the same.
-    pub(super) fn keep(&mut self, before: Self) {
-        if self.labels == before.labels {
-            self.labels = before.labels;
-        }
-        if self.taints == before.taints {
-            self.taints = before.taints;
         }
     }
 
     /// Whether somebody has said that it is out of service.
     pub fn is_out_of_service(&self) -> bool {
-        self.taints
-            .iter()
-            .any(|taint| taint.key == taint::OUT_OF_SERVICE)
-    }
-
-    /// The value of a label.
-    pub fn label(&self, key: &str) -> Option<&str> {
-        let place = self.labels.binary_search_by(|(own, _)| (**own).cmp(key));
-        let (_, value) = self.labels.get(place.ok()?)?;
-        Some(value)
+        let mut taints = self.placement.taints().iter();
+        taints.any(|taint| taint.key == taint::OUT_OF_SERVICE)
     }
 }

@@ -46,7 +46,7 @@ impl Cluster {
             }
             Observation::Node(node) => self.put_node(now, &node, slots),
             Observation::NodeGone { name, uid } => {
-                let same = |node: &Node| node.uid == uid;
+                let same = |node: &Node| node.uid == *uid;
                 if self
                     .find(name.as_str())
                     .is_some_and(|member| member.node.as_ref().is_some_and(same))
@@ -62,7 +62,10 @@ impl Cluster {
                     && node.lease.is_none_or(|lease| lease.renewed != renewed)
                 {
                     let lives = node.lease.is_some();
-                    node.lease = Some(Lease { renewed, seen: now });
+                    node.lease = Some(Lease {
+                        renewed,
+                        seen: now.mono,
+                    });
                     slots.changes.push(Change::Seen(slot));
                     if lives {
                         self.take_back(slot, slots);
@@ -264,11 +267,12 @@ impl Cluster {
         if view.ready == Ready::True {
             self.take_back(slot, slots);
         }
-        let mut node = Node::new(view, now);
-        let before = self
-            .member(slot)
-            .and_then(|member| member.node.as_ref())
-            .filter(|before| before.uid == node.uid);
+        let place = self.members.get_mut(slot.0 as usize);
+        let before = place.and_then(|place| place.as_mut()?.node.take());
+        let had = before.as_ref().map(|before| &before.placement);
+        let placement = self.placements.share(had, view);
+        let mut node = Node::new(view, placement, now);
+        let before = before.filter(|before| before.uid == node.uid);
         if let Some(before) = before {
             node.lease = before.lease;
             if before.ready == node.ready {
@@ -283,10 +287,6 @@ impl Cluster {
             let shown = member.server.as_ref().map(|server| &server.id);
             if let Some(id) = shown.filter(|id| node.vm.as_ref() == Some(*id)) {
                 node.vm = Some(id.clone());
-            }
-            // The texts that are kept already, for the same reason.
-            if let Some(before) = member.node.take() {
-                node.keep(before);
             }
             member.node = Some(node);
         }
@@ -329,8 +329,9 @@ impl Cluster {
 
     fn drop_node(&mut self, name: &NodeName, slots: &mut Slots<'_>) {
         if let Some(slot) = self.slot(name.as_str()) {
-            if let Some(member) = self.at_mut(slot) {
-                member.node = None;
+            let node = self.at_mut(slot).and_then(|member| member.node.take());
+            if let Some(node) = node {
+                self.placements.let_go(&node.placement);
             }
             self.leave_if_empty(slot, slots);
         }
@@ -359,7 +360,7 @@ impl Cluster {
             pool: None,
             server: None,
             node: None,
-            since: now,
+            since: now.wall,
         });
         if let Some(place) = self.members.get_mut(index) {
             *place = member;

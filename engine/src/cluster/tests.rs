@@ -269,3 +269,80 @@ fn node(name: &str, ready: Ready) -> NodeView {
         allocatable: Requests::default(),
     }
 }
+
+/// A worker as kubeadm makes it, with the pool's label on it.
+fn worker(name: &str) -> NodeView {
+    let labels = [
+        ("kubernetes.io/arch", "amd64"),
+        ("kubernetes.io/hostname", name),
+        ("kubernetes.io/os", "linux"),
+        (mark::POOL, "workers"),
+    ];
+    NodeView {
+        labels: labels
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        ..node(name, Ready::True)
+    }
+}
+
+#[test]
+fn nodes_of_one_shape_have_their_labels_together_but_for_their_own_name() {
+    let mut seen = Seen::new();
+    let placed = |seen: &Seen, name: &str| {
+        let node = seen.cluster.find(name).unwrap().node.as_ref().unwrap();
+        Arc::clone(&node.placement)
+    };
+    for name in ["w1", "w2", "w3"] {
+        seen.observe(0, Observation::Node(worker(name)));
+    }
+    let (one, other) = (placed(&seen, "w1"), placed(&seen, "w2"));
+    assert!(Arc::ptr_eq(&one, &other));
+    let label = |key| (one.label(key, "w1"), other.label(key, "w2"));
+    assert_eq!(label("kubernetes.io/os"), (Some("linux"), Some("linux")));
+    assert_eq!(label("kubernetes.io/hostname"), (Some("w1"), Some("w2")));
+    assert_eq!(label("kubernetes.io"), (None, None));
+
+    // Another label is another shape, and the first is kept for those that still have it.
+    let mut gpu = worker("w2");
+    gpu.labels.insert("gpu".to_owned(), "yes".to_owned());
+    seen.observe(1, Observation::Node(gpu.clone()));
+    assert_eq!(placed(&seen, "w2").label("gpu", "w2"), Some("yes"));
+    assert!(Arc::ptr_eq(&placed(&seen, "w1"), &placed(&seen, "w3")));
+    assert_eq!(seen.cluster.placements.len(), 2);
+
+    // A taint is one too, and so is a Node made anew under the name.
+    let taint = crate::event::Taint {
+        key: "gpu".to_owned(),
+        value: String::new(),
+        effect: "NoSchedule".to_owned(),
+    };
+    gpu.taints.push(taint);
+    gpu.uid = "another".to_owned();
+    seen.observe(2, Observation::Node(gpu));
+    assert_eq!(placed(&seen, "w2").taints().len(), 1);
+    assert_eq!(seen.cluster.placements.len(), 2);
+
+    // What nobody has any more is gone, however the nodes went.
+    for (name, after) in [("w1", 3), ("w2", 3), ("w3", 4)] {
+        let uid = if name == "w2" {
+            "another"
+        } else {
+            &format!("uid-{name}")
+        };
+        let gone = Observation::NodeGone {
+            name: NodeName::new(name),
+            uid: uid.to_owned(),
+        };
+        seen.observe(after, gone);
+        assert!(seen.cluster.find(name).is_none());
+    }
+    assert_eq!(seen.cluster.placements.len(), 0);
+}
+
+/// A fleet has one for each of its nodes.
+#[test]
+fn a_member_takes_no_more_room_than_it_did() {
+    assert_eq!(size_of::<Node>(), 120);
+    assert_eq!(size_of::<Option<Member>>(), 304);
+}

@@ -4,7 +4,7 @@ use crate::cluster::{Node, Server};
 use crate::engine::Engine;
 use crate::names::{NodeName, VmId};
 use crate::remediation::{Seen, Sight};
-use crate::time::Now;
+use crate::time::{Monotonic, Now};
 
 /// What operations see of their machines.
 pub(super) struct Eyes<'a> {
@@ -37,7 +37,7 @@ impl Seen for Eyes<'_> {
         Some(self.engine.now().at(wall))
     }
 
-    fn lease(&self, node: &NodeName) -> Option<Now> {
+    fn lease(&self, node: &NodeName) -> Option<Monotonic> {
         let member = self.engine.world.cluster.find(node.as_str())?;
         Some(member.node.as_ref()?.lease?.seen)
     }

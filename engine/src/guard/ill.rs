@@ -194,7 +194,7 @@ impl Facts<'_> {
             .max(member.born())
             .plus(suspect_after(self.windows, slot));
         if let Some(lease) = member.node.as_ref().and_then(|node| node.lease) {
-            let overdue = lease.seen.mono.plus(self.lease_grace);
+            let overdue = lease.seen.plus(self.lease_grace);
             due = due.min(Timestamp(millis(overdue.0).saturating_add(apart)));
         }
         let unready = |node: &Node| node.ready != Ready::True;

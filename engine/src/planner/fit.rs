@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::cluster::{Cluster, Node};
+use crate::cluster::{Cluster, Node, Placement};
 use crate::event::{PodShape, Requests};
 use crate::names::NodeName;
 
@@ -30,7 +30,7 @@ const ROOMS_MAX: usize = 512;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Room<'a> {
     name: &'a NodeName,
-    node: &'a Node,
+    placement: &'a Placement,
     free: Requests,
 }
 
@@ -48,7 +48,7 @@ pub(super) fn rooms<'a>(cluster: &'a Cluster, busy: &BTreeSet<&NodeName>) -> Opt
             let has = node.allocatable;
             rooms.push(Room {
                 name: &member.name,
-                node,
+                placement: &node.placement,
                 free: Requests {
                     cpu_millis: has.cpu_millis.saturating_sub(taken.cpu_millis),
                     memory_bytes: has.memory_bytes.saturating_sub(taken.memory_bytes),
@@ -104,10 +104,18 @@ impl Room<'_> {
         let many = times(self.free.cpu_millis, asked.cpu_millis)
             .min(times(self.free.memory_bytes, asked.memory_bytes))
             .min(u64::from(self.free.pods));
-        if many == 0 || !lets_in(self.node, shape) {
+        if many == 0 || !self.lets_in(shape) {
             return 0;
         }
         u32::try_from(many).unwrap_or(u32::MAX)
+    }
+
+    /// Whether the node has the labels that the pod asks for, and the pod bears the node's taints.
+    fn lets_in(&self, shape: &PodShape) -> bool {
+        let (has, name) = (self.placement, self.name.as_str());
+        let selected = |(key, value): (&String, &String)| has.label(key, name) == Some(value);
+        let bears = |taint| shape.tolerations.iter().any(|one| one.bears(taint));
+        shape.node_selector.iter().all(selected) && has.taints().iter().all(bears)
     }
 
     fn fill(&mut self, asked: Requests, count: u32) {
@@ -119,13 +127,6 @@ impl Room<'_> {
             pods: free.pods.saturating_sub(count),
         };
     }
-}
-
-/// Whether the node has the labels that the pod asks for, and the pod bears the node's taints.
-fn lets_in(node: &Node, shape: &PodShape) -> bool {
-    let selected = |(key, value): (&String, &String)| node.label(key) == Some(value);
-    let bears = |taint| shape.tolerations.iter().any(|one| one.bears(taint));
-    shape.node_selector.iter().all(selected) && node.taints.iter().all(bears)
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ impl Seen for Nothing {
         None
     }
 
-    fn lease(&self, _: &crate::names::NodeName) -> Option<crate::time::Now> {
+    fn lease(&self, _: &crate::names::NodeName) -> Option<crate::time::Monotonic> {
         None
     }
 }
@@ -217,8 +217,8 @@ fn learn_machine(machine: &mut Machine, former: Option<&String>, seen: &dyn Seen
     if machine.uid.is_none()
         && let Sight::There(node) = seen.node(&machine.node)
         && node.vm.as_ref() == Some(vm)
-        && Some(&node.uid) != former
+        && former.is_none_or(|former| node.uid != **former)
     {
-        machine.uid = Some(node.uid.clone());
+        machine.uid = Some(node.uid.to_string());
     }
 }

@@ -4,7 +4,7 @@
 use super::Moment;
 use crate::names::{NodeName, VmId};
 use crate::settings::{Limits, PoolSettings};
-use crate::time::Now;
+use crate::time::{Monotonic, Now};
 
 /// Whether a thing is there.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -32,7 +32,7 @@ pub trait Seen {
     fn heard(&self, node: &NodeName) -> Option<Now>;
 
     /// When the node's lease was last seen to be another than before, in this run.
-    fn lease(&self, node: &NodeName) -> Option<Now>;
+    fn lease(&self, node: &NodeName) -> Option<Monotonic>;
 }
 
 /// What the steps are measured by: settings, limits and the time.

@@ -78,7 +78,7 @@ impl<'a> View<'a> {
         machine
             .and_then(|machine| self.seen.lease(&machine.node))
             .is_some_and(|renewed| {
-                self.context.now.mono.since(renewed.mono) < self.context.limits.lease_grace
+                self.context.now.mono.since(renewed) < self.context.limits.lease_grace
             })
     }
 
@@ -104,7 +104,7 @@ impl<'a> View<'a> {
                 Job::NotYet("the node, whose agent is heard, to be listed again")
             }
             (Sight::Gone { .. }, _) => Job::Skip,
-            (Sight::There(node), Some(pinned)) if node.uid != pinned.uid => Job::No(format!(
+            (Sight::There(node), Some(pinned)) if node.uid != *pinned.uid => Job::No(format!(
                 "another node has joined under the name `{}`",
                 old.node
             )),
@@ -358,7 +358,7 @@ pub(super) fn undo_node(view: &View<'_>) -> Job {
             Job::Do(ActionKind::DeleteNode {
                 node: NodeRef {
                     name: new.node.clone(),
-                    uid: node.uid.clone(),
+                    uid: node.uid.to_string(),
                 },
             })
         }
@@ -377,7 +377,7 @@ fn is_anothers(view: &View<'_>, node: &Node) -> bool {
 
 /// Whether the node of the new machine's name came of this operation.
 fn is_own(operation: &Operation, new: &Machine, node: &Node) -> bool {
-    new.uid.as_ref() == Some(&node.uid)
+    new.uid.as_ref().is_some_and(|uid| node.uid == **uid)
         || node
             .vm
             .as_ref()
@@ -520,7 +520,7 @@ pub(super) fn has_joined(view: &View<'_>) -> Test {
         return Test::NotYet;
     };
     let former = view.old().and_then(|old| old.uid.as_ref());
-    if former == Some(&node.uid) {
+    if former.is_some_and(|former| node.uid == **former) {
         // The Node of the VM before its rebuild, not yet seen to be deleted.
         return Test::NotYet;
     }

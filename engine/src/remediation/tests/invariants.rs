@@ -243,8 +243,8 @@ impl Seen for Look {
         None
     }
 
-    fn lease(&self, _: &NodeName) -> Option<Now> {
-        self.lease
+    fn lease(&self, _: &NodeName) -> Option<Monotonic> {
+        self.lease.map(|seen| seen.mono)
     }
 }
 

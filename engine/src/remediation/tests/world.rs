@@ -4,12 +4,14 @@
 //! fault says so, and fails the test at once when something is asked that may never be.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{Machine, Seen, Sight};
 use crate::action::{
     Action, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark, taint,
 };
+use crate::cluster::Placement;
 use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView, Taint};
 use crate::names::{NodeName, OperationId, VmId};
 use crate::time::{Monotonic, Now, Timestamp};
@@ -862,7 +864,10 @@ impl Seen for World {
 
     fn node(&self, name: &NodeName) -> Sight<crate::cluster::Node> {
         match self.nodes.get(name) {
-            Some(view) => Sight::There(crate::cluster::Node::new(view, self.now())),
+            Some(view) => {
+                let placement = Arc::new(Placement::of(view));
+                Sight::There(crate::cluster::Node::new(view, placement, self.now()))
+            }
             None if self.shown.is_some() => Sight::Gone { asked: self.now() },
             None => Sight::Unknown,
         }
@@ -872,7 +877,8 @@ impl Seen for World {
         self.in_epoch(*self.heard.get(node)?)
     }
 
-    fn lease(&self, node: &NodeName) -> Option<Now> {
-        self.in_epoch(*self.leases.get(node)?)
+    fn lease(&self, node: &NodeName) -> Option<Monotonic> {
+        let seen = self.in_epoch(*self.leases.get(node)?)?;
+        Some(seen.mono)
     }
 }
