@@ -2,7 +2,8 @@
 //!
 //! `remediation` says what comes next; this file asks it, journals what it says and puts the
 //! action out. What begins an operation is in `drive/begin.rs`, what holds one back in
-//! `drive/held.rs`, and what its end leads to in `drive/ended.rs`.
+//! `drive/held.rs`, what its end leads to in `drive/ended.rs`, and what may come after that in
+//! `drive/late.rs`.
 
 use crate::action::{Action, ActionKey, ActionResult};
 use crate::decision::{Reason, Rung};
@@ -18,6 +19,7 @@ mod begin;
 mod ended;
 mod eyes;
 mod held;
+mod late;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +39,7 @@ const NO_SETTINGS: &str = "its pool is neither in the configuration nor in the j
 impl Engine {
     /// Takes every operation as far as it may go now.
     pub(crate) fn drive(&mut self, now: Now) {
+        self.follow_late_stops(now);
         let ids: Vec<_> = self.state.operations.keys().copied().collect();
         for id in ids {
             self.drive_one(now, id);

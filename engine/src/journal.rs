@@ -252,6 +252,9 @@ pub struct State {
     pub next_operation: u64,
     /// Operations under way.
     pub operations: BTreeMap<OperationId, Operation>,
+    /// Operations that are over and whose stop of a VM was still on its way then.
+    #[serde(default)]
+    pub late_stops: BTreeMap<OperationId, Operation>,
     /// Intents without an outcome yet.
     #[serde(with = "pairs")]
     pub open: BTreeMap<ActionKey, Action>,

@@ -44,6 +44,8 @@ pub(crate) struct LabNode {
     pub(crate) agent: bool,
     pub(crate) kubelet: bool,
     pub(crate) status: ServerStatus,
+    /// What is under way on its VM.
+    pub(crate) task: Option<&'static str>,
     pub(crate) ours: bool,
     pub(crate) listed: bool,
     /// The operation in its mark.
@@ -165,6 +167,7 @@ impl Lab {
                 agent: true,
                 kubelet: true,
                 status: ServerStatus::Active,
+                task: None,
                 ours: true,
                 listed: true,
                 made_by: None,
@@ -487,7 +490,7 @@ fn server(node: &LabNode) -> ServerView {
         id: vm(&node.name),
         name: node.name.clone(),
         status: node.status.clone(),
-        task_state: None,
+        task_state: node.task.map(str::to_owned),
         created: BEGIN.wall.minus(node.age),
         metadata,
         addresses: vec!["10.0.0.1".to_owned()],

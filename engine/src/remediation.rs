@@ -39,6 +39,7 @@ use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::time::{Monotonic, Now, Timestamp};
 
 pub use advance::{TooLate, advance, cancel, outcome, park, resume, unpark};
+pub(crate) use advance::{forget_stop, take_up};
 pub use seen::{Blind, Context, Seen, Sight};
 pub use table::Step;
 
@@ -140,6 +141,9 @@ pub enum Stopped {
     Asked,
     /// The VM was seen off since.
     Off,
+    /// It was still on its way when the operation ended: the host under the VM was away. Whoever
+    /// sees the VM off then takes the operation up again.
+    Late,
 }
 
 /// What an operation is.

@@ -173,7 +173,7 @@ impl Engine {
         }
     }
 
-    fn here(&self, now: Now) -> Moment {
+    pub(super) fn here(&self, now: Now) -> Moment {
         Moment {
             epoch: self.state.epoch,
             at: now,

@@ -7,7 +7,7 @@ use crate::action::{Action, ActionKind, FailureKind};
 use crate::decision::{Decision, Origin, Refusal, RefusalKey};
 use crate::event::Wish;
 use crate::names::{NodeName, OperationId, VmId};
-use crate::remediation::{Ending, Moment, Operation, OperationKind, Phase};
+use crate::remediation::{Ending, Moment, Operation, OperationKind, Phase, Stopped};
 use crate::time::{Monotonic, Now};
 
 /// Removals are remembered for as long as the longest velocity cap looks back.
@@ -225,10 +225,18 @@ impl State {
             // It goes on, or is over: what held it back is said anew the next time.
             self.forget_hold(operation);
         }
+        let late = self.late_stops.remove(&operation.id);
         let Phase::Over { ending } = &operation.phase else {
             self.operations.insert(operation.id, operation.clone());
             return;
         };
+        if late.is_some() && !self.operations.contains_key(&operation.id) {
+            // It was over before: no more than its stop is forgotten.
+            return;
+        }
+        if operation.stopped == Some(Stopped::Late) {
+            self.late_stops.insert(operation.id, operation.clone());
+        }
         self.stay(operation, ending);
         self.excuse(operation, ending);
         let old = operation.old.as_ref().and_then(|old| old.vm.clone());

@@ -5,7 +5,9 @@
 
 use super::table::Step;
 use super::turn::{LOOK_AGAIN, Turn, wait};
-use super::{Context, Ending, Machine, Moment, Next, Operation, OperationKind, Phase, Seen, Sight};
+use super::{
+    Context, Ending, Machine, Moment, Next, Operation, OperationKind, Phase, Seen, Sight, Stopped,
+};
 use crate::action::{ActionKey, ActionResult, Done, Failure, FailureKind};
 use crate::decision::Rung;
 use crate::names::VmId;
@@ -150,6 +152,32 @@ pub fn unpark(operation: &Operation, here: Moment) -> Operation {
         operation.step_began = operation.step_began.plus(since.until(here));
     }
     operation
+}
+
+/// Takes up an operation that is over and whose stop has come through only now: the VM is started.
+pub(crate) fn take_up(operation: &Operation, here: Moment) -> Operation {
+    let ending =
+        Ending::Cancelled("its stop came through when it was over, and was undone".to_owned());
+    Operation {
+        phase: Phase::Undoing {
+            rest: Vec::new(),
+            ending,
+        },
+        step: Step::UndoStop,
+        step_began: here,
+        stopped: Some(Stopped::Off),
+        tries: 0,
+        pause: None,
+        ..operation.clone()
+    }
+}
+
+/// An operation that is over, and whose stop does not come through any more.
+pub(crate) fn forget_stop(operation: &Operation) -> Operation {
+    Operation {
+        stopped: None,
+        ..operation.clone()
+    }
 }
 
 /// Whether the rebuild was asked for: the mark of the VM is then the operation's own.

@@ -240,11 +240,23 @@ impl Turn<'_> {
     }
 
     /// The step had nothing to do.
-    pub(super) fn skipped(&self, operation: Operation) -> Operation {
+    pub(super) fn skipped(&self, mut operation: Operation) -> Operation {
         match operation.step {
             Step::DropTwin => self.dropped(operation),
+            Step::UndoStop if self.stop_goes_on(&operation) => {
+                operation.stopped = Some(Stopped::Late);
+                self.pass(operation)
+            }
             _ => self.pass(operation),
         }
+    }
+
+    /// Whether the cloud is still at work on the stop that was asked for.
+    fn stop_goes_on(&self, operation: &Operation) -> bool {
+        let vm = operation.old.as_ref().and_then(|old| old.vm.as_ref());
+        let server = vm.map(|vm| self.seen.server(vm));
+        operation.stopped == Some(Stopped::Asked)
+            && matches!(server, Some(Sight::There(server)) if !server.idle)
     }
 
     fn over(&self, mut operation: Operation, ending: Ending) -> Operation {

@@ -415,7 +415,8 @@ pub(super) fn start_server(view: &View<'_>) -> Job {
 }
 
 /// Starts the VM that we stopped. A stop of unknown outcome, or one that its host has not heard of
-/// yet, is given the time to settle; after that the VM is left as it is.
+/// yet, is given the time to settle; after that the VM is left as it is. While the cloud is still
+/// at work on the stop, the operation is taken up again when it comes through.
 pub(super) fn undo_stop(view: &View<'_>) -> Job {
     let waited = view.operation.step_began.until(view.context.here());
     let settled = waited >= view.context.limits.settle;
