@@ -7,8 +7,9 @@ use rhizome_engine::decision::Reason;
 use rhizome_engine::event::SourceName;
 use rhizome_engine::journal::{Brake, Record};
 
+use crate::judge::Came;
 use crate::site::{MAX, MIN};
-use crate::stage::{Came, Stage};
+use crate::stage::{Reboots, Stage};
 use crate::world::Strike;
 
 /// The work: two workers are at 0.9 by it, three at 0.6.
@@ -33,6 +34,8 @@ const NOTHING: Came = Came {
 #[derive(Clone, Copy)]
 pub(crate) struct Course {
     pub(crate) name: &'static str,
+    /// It has no fewer records than that.
+    pub(crate) records: usize,
     pub(crate) play: fn(&mut Stage),
 }
 
@@ -41,24 +44,72 @@ pub(crate) const STORY: [Course; 12] = [
     BUILD, RISE, FALL, PLUG, QUICK, HANG, CUT, KAFKA, KEYSTONE, FALL, STOPPED, AGENT,
 ];
 
-/// What matters most of it, for machines that take their time.
-pub(crate) const SAMPLE: [Course; 5] = [BUILD, RISE, FALL, PLUG, KEYSTONE];
+/// The whole story as two troupes tell it at the same time, where machines take minutes.
+pub(crate) const BY_TROUPES: [&[Course]; 2] = [
+    &[BUILD, RISE, FALL, PLUG, HANG, CUT],
+    &[BUILD, QUICK, STOPPED, AGENT, KEYSTONE, FALL, KAFKA],
+];
 
-/// The courses that the program is killed in, each group on a stage of its own. Those in which a
-/// worker is rebooted are one and the same to the program.
-pub(crate) const GROUPS: [&[Course]; 7] = [
-    &[BUILD],
-    &[BUILD, RISE, FALL],
-    &[BUILD, PLUG],
-    &[BUILD, STOPPED],
-    &[BUILD, KAFKA],
-    &[BUILD, KEYSTONE],
-    &[BUILD, AGENT],
+/// Courses that are told again and again, with the program killed one record later each time.
+pub(crate) struct Part {
+    /// What `RHIZOME_STORY` calls it.
+    pub(crate) name: &'static str,
+    /// They follow on the making of the first workers, if they are not that themselves.
+    pub(crate) courses: &'static [Course],
+    pub(crate) reboots: Reboots,
+    /// What happens in it happens to everybody who shares a cloud and a broker.
+    pub(crate) to_all: bool,
+}
+
+impl Part {
+    const fn new(name: &'static str, courses: &'static [Course]) -> Self {
+        Self {
+            name,
+            courses,
+            reboots: Reboots::Help,
+            to_all: false,
+        }
+    }
+
+    /// Whether it begins with nothing.
+    pub(crate) fn builds(&self) -> bool {
+        self.courses.iter().any(|course| course.name == BUILD.name)
+    }
+
+    /// One of its courses has no fewer records than that.
+    pub(crate) fn records(&self) -> usize {
+        let records = self.courses.iter().map(|course| course.records);
+        records.max().unwrap_or(0)
+    }
+}
+
+/// Every course is in one of these.
+pub(crate) static PARTS: [Part; 10] = [
+    Part::new("build", &[BUILD]),
+    Part::new("scale", &[RISE, FALL]),
+    Part {
+        reboots: Reboots::InVain,
+        ..Part::new("plug", &[PLUG])
+    },
+    Part::new("quick", &[QUICK]),
+    Part::new("hang", &[HANG]),
+    Part::new("cut", &[CUT]),
+    Part::new("stopped", &[STOPPED]),
+    Part::new("agent", &[AGENT]),
+    Part {
+        to_all: true,
+        ..Part::new("kafka", &[KAFKA])
+    },
+    Part {
+        to_all: true,
+        ..Part::new("keystone", &[KEYSTONE])
+    },
 ];
 
 /// From a master that is not ours to touch and an empty pool.
 pub(crate) const BUILD: Course = Course {
     name: "the first workers are made",
+    records: 30,
     play: |stage| {
         stage.world.set_demand(CALM);
         stage.site.start();
@@ -72,6 +123,7 @@ pub(crate) const BUILD: Course = Course {
 
 pub(crate) const RISE: Course = Course {
     name: "the load rises, and a worker is added",
+    records: 15,
     play: |stage| {
         stage.world.set_demand(BUSY);
         stage.until_settled(MAX);
@@ -84,6 +136,7 @@ pub(crate) const RISE: Course = Course {
 
 pub(crate) const FALL: Course = Course {
     name: "the load falls, and a named worker is drained and removed",
+    records: 15,
     play: |stage| {
         let leaves = stage.worn();
         let stay: Vec<_> = stage
@@ -112,6 +165,7 @@ pub(crate) const FALL: Course = Course {
 
 pub(crate) const PLUG: Course = Course {
     name: "a worker's plug is pulled, and it is replaced",
+    records: 40,
     play: |stage| {
         let worker = stage.fresh();
         stage.touches(&worker);
@@ -131,6 +185,7 @@ pub(crate) const PLUG: Course = Course {
 
 pub(crate) const QUICK: Course = Course {
     name: "a worker reboots quickly, and nothing follows",
+    records: 0,
     play: |stage| {
         let worker = stage.fresh();
         stage.strike(&worker, Strike::QuickReboot);
@@ -142,21 +197,25 @@ pub(crate) const QUICK: Course = Course {
 
 pub(crate) const HANG: Course = Course {
     name: "a worker hangs, and is rebooted",
+    records: 10,
     play: |stage| rebooted(stage, Strike::Hung),
 };
 
 pub(crate) const CUT: Course = Course {
     name: "a worker's cable is pulled, and it is rebooted",
+    records: 10,
     play: |stage| rebooted(stage, Strike::Cut),
 };
 
 pub(crate) const STOPPED: Course = Course {
     name: "somebody stops a worker's server, and it is started",
+    records: 10,
     play: |stage| rebooted(stage, Strike::Stopped),
 };
 
 pub(crate) const KAFKA: Course = Course {
     name: "Kafka stops, and nothing is harmed",
+    records: 2,
     play: |stage| {
         stage.world.set_kafka(false);
         until_blind(stage, true);
@@ -171,6 +230,7 @@ pub(crate) const KAFKA: Course = Course {
 
 pub(crate) const KEYSTONE: Course = Course {
     name: "Keystone stops in the middle of a scale-up, and it is finished later",
+    records: 15,
     play: |stage| {
         stage.world.set_demand(BUSY);
         stage.until("the scale-up to be decided", |stage| {
@@ -198,6 +258,7 @@ pub(crate) const KEYSTONE: Course = Course {
 
 pub(crate) const AGENT: Course = Course {
     name: "an agent alone dies, and nothing is harmed",
+    records: 1,
     play: |stage| {
         let worker = stage.workers().remove(0);
         stage.strike(&worker, Strike::AgentDead);

@@ -1,21 +1,20 @@
-//! The story, and its courses again and again with the program killed at each of their records.
+//! The story with one kill in each course, and its parts again and again with the program killed
+//! at each of their records.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::courses::{BUILD, Course, GROUPS, STORY};
+use crate::courses::{BUILD, Course, Part, STORY};
 use crate::say;
-use crate::stage::Stage;
+use crate::stage::{Reboots, Stage};
 use crate::world::World;
 
-/// Stages that are played side by side: they wait most of the time.
-const LANES: usize = 16;
+/// Makes one more world for a stage of its own.
+pub(crate) trait Worlds: Fn() -> Box<dyn World> + Sync {}
 
-/// Where a kill of the sample may fall: the courses have more records than that.
-const SAMPLED: usize = 12;
-
-/// How many records each course has when nobody is killed, by its name.
-pub(crate) type Lengths = BTreeMap<&'static str, usize>;
+impl<T: Fn() -> Box<dyn World> + Sync> Worlds for T {}
 
 /// Plays a course; gives how many records it had.
 fn play(stage: &mut Stage, course: &Course) -> usize {
@@ -25,102 +24,158 @@ fn play(stage: &mut Stage, course: &Course) -> usize {
 }
 
 /// The whole story, without a kill.
-pub(crate) fn whole(world: impl Fn() -> Box<dyn World>) -> Lengths {
-    let mut stage = Stage::new(world());
-    let mut lengths = Lengths::new();
+pub(crate) fn whole(worlds: &impl Worlds) {
+    let mut stage = Stage::new(worlds(), Reboots::Help);
     for course in &STORY {
         let length = play(&mut stage, course);
         say(&format!("{}: {length} records", course.name));
-        lengths.insert(course.name, length);
     }
     stage.end();
-    lengths
 }
 
-/// These courses, with one kill in each: at which of its records, the seed says.
-pub(crate) fn sampled(world: Box<dyn World>, courses: &[Course], seed: u64) {
+/// Each troupe tells its courses, all at the same time, with one kill in each course: at which of
+/// its records, the seed says. One that has none is told with a kill at its beginning.
+pub(crate) fn sampled(troupes: &[&[Course]], seed: u64, worlds: &impl Worlds) {
     say(&format!("seed {seed}"));
-    let mut stage = Stage::new(world);
-    let mut dice = Dice(seed);
-    for course in courses {
-        let records = dice.upto(SAMPLED);
-        stage.kill_at(records);
-        let length = play(&mut stage, course);
-        let killed = if stage.spared() {
-            "not killed".to_owned()
-        } else {
-            format!("killed after {records}")
-        };
-        say(&format!("{}: {length} records, {killed}", course.name));
-    }
-    stage.end();
-}
-
-/// Each group of courses on one stage again and again, with the kill one record later each time,
-/// until it comes too late for all of them.
-pub(crate) fn at_every_record_in_turn(world: Box<dyn World>) {
-    let mut stage = Stage::new(world);
-    play(&mut stage, &BUILD);
-    for group in GROUPS {
-        let killed = killed_in(group);
-        if killed.iter().any(|course| course.name == BUILD.name) {
-            // It is told once only where machines take minutes.
-            continue;
-        }
-        for records in 1.. {
-            let mut late = true;
-            stage.freshen();
-            for course in killed {
-                stage.kill_at(records);
-                play(&mut stage, course);
-                late &= stage.spared();
-            }
-            stage.rest();
-            say(&format!("{}: killed after {records}", killed[0].name));
-            if late {
-                break;
-            }
-        }
-    }
-    stage.end();
-}
-
-/// Each group of courses once for each record that one of them has, with a kill there.
-pub(crate) fn at_every_record(lengths: &Lengths, world: impl Fn() -> Box<dyn World> + Send + Sync) {
-    let mut waiting = VecDeque::new();
-    for group in GROUPS {
-        let killed = killed_in(group);
-        let longest = killed.iter().map(|course| lengths[course.name]).max();
-        waiting.extend((1..=longest.unwrap_or(0)).map(|records| (group, records)));
-    }
-    let waiting = Mutex::new(waiting);
-    let next = || waiting.lock().unwrap().pop_front();
     std::thread::scope(|scope| {
-        for _ in 0..LANES {
-            scope.spawn(|| {
-                while let Some((group, records)) = next() {
-                    killed_at(world(), group, lengths, records);
+        for (troupe, courses) in troupes.iter().enumerate() {
+            scope.spawn(move || {
+                let mut dice = Dice(seed.wrapping_add(1_000 * troupe as u64));
+                let mut stage = Stage::new(worlds(), Reboots::Help);
+                for course in *courses {
+                    let records = dice.upto(course.records);
+                    stage.kill_at(records);
+                    let length = play(&mut stage, course);
+                    let killed = if stage.spared() {
+                        "not killed"
+                    } else {
+                        "killed"
+                    };
+                    let name = course.name;
+                    say(&format!(
+                        "{name}: {length} records, {killed} after {records}"
+                    ));
                 }
+                stage.end();
             });
         }
     });
 }
 
-/// The courses of a group that are interrupted: all but the beginning, if there are others.
-fn killed_in(group: &'static [Course]) -> &'static [Course] {
-    if group.len() > 1 { &group[1..] } else { group }
+/// A part, and the records at which the program is killed in each of its courses.
+pub(crate) struct Span {
+    pub(crate) part: &'static Part,
+    pub(crate) from: usize,
+    /// None: until the kill comes too late for all of its courses.
+    pub(crate) to: Option<usize>,
 }
 
-fn killed_at(world: Box<dyn World>, group: &'static [Course], lengths: &Lengths, records: usize) {
-    let mut stage = Stage::new(world);
-    let quiet = group.len() - killed_in(group).len();
-    for (place, course) in group.iter().enumerate() {
-        if place >= quiet && records <= lengths[course.name] {
-            stage.kill_at(records);
+impl Span {
+    /// All records of a part. One that has none is told with a kill at its beginning.
+    pub(crate) fn whole(part: &'static Part) -> Self {
+        Self {
+            part,
+            from: part.records().min(1),
+            to: None,
         }
-        play(&mut stage, course);
-        // It may have had fewer records this time.
-        stage.spared();
+    }
+}
+
+/// So many troupes tell the span at the same time, each on one stage for as long as that has a
+/// worker which nothing befell yet.
+pub(crate) fn at_every_record(span: &Span, troupes: usize, worlds: &impl Worlds) {
+    let killed = Killed::default();
+    let next = AtomicUsize::new(span.from);
+    let last = AtomicUsize::new(span.to.unwrap_or(usize::MAX));
+    std::thread::scope(|scope| {
+        for _ in 0..troupes {
+            scope.spawn(|| {
+                let _failing = EndsAll(&last);
+                let mut on = None;
+                loop {
+                    let records = next.fetch_add(1, Ordering::SeqCst);
+                    if records > last.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let stage = stage_for(span.part, on.take(), worlds);
+                    if !killed_at(on.insert(stage), span.part, records, &killed) {
+                        last.fetch_min(records, Ordering::SeqCst);
+                    }
+                }
+                on.map(Stage::end);
+            });
+        }
+    });
+    say(&format!("{}: {killed}", span.part.name));
+}
+
+/// A stage for the part: the one that there is, if it will do.
+fn stage_for(part: &Part, there: Option<Stage>, worlds: &impl Worlds) -> Stage {
+    if let Some(mut stage) = there {
+        if !part.builds() && stage.has_fresh() {
+            return stage;
+        }
+        stage.end();
+    }
+    let mut stage = Stage::new(worlds(), part.reboots);
+    if !part.builds() {
+        play(&mut stage, &BUILD);
+    }
+    stage
+}
+
+/// Plays the part's courses with a kill in each; whether any of them had so many records.
+fn killed_at(stage: &mut Stage, part: &Part, records: usize, killed: &Killed) -> bool {
+    let mut any = false;
+    for course in part.courses {
+        stage.kill_at(records);
+        let length = play(stage, course);
+        if !stage.spared() {
+            any = true;
+            killed.note(course.name, records);
+            say(&format!(
+                "{}: {length} records, killed after {records}",
+                course.name
+            ));
+        }
+    }
+    stage.rest();
+    any
+}
+
+/// If whoever holds it panics, nothing more of the span is told.
+struct EndsAll<'a>(&'a AtomicUsize);
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(0, Ordering::SeqCst);
+        }
+    }
+}
+
+/// The records after which the program was killed, by course.
+#[derive(Default)]
+struct Killed(Mutex<BTreeMap<&'static str, BTreeSet<usize>>>);
+
+impl Killed {
+    fn note(&self, course: &'static str, records: usize) {
+        let mut killed = self.0.lock().unwrap();
+        killed.entry(course).or_default().insert(records);
+    }
+}
+
+impl fmt::Display for Killed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let killed = self.0.lock().unwrap();
+        for (course, records) in killed.iter() {
+            write!(f, "in \"{course}\" killed {} times, after", records.len())?;
+            for record in records {
+                write!(f, " {record}")?;
+            }
+            f.write_str("; ")?;
+        }
+        f.write_str("all of it came out")
     }
 }
 
@@ -128,12 +183,13 @@ fn killed_at(world: Box<dyn World>, group: &'static [Course], lengths: &Lengths,
 struct Dice(u64);
 
 impl Dice {
-    /// From 1 to `most`.
+    /// From 1 to `most`; 0 if that is 0.
     fn upto(&mut self, most: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        1 + usize::try_from((z ^ (z >> 31)) % most as u64).unwrap()
+        let one = usize::try_from((z ^ (z >> 31)) % most.max(1) as u64).unwrap();
+        most.min(1 + one)
     }
 }

@@ -1,14 +1,18 @@
 //! The story's world of machines that boot: OpenStack's own services, a real Kubernetes, a real
 //! Kafka, and in each worker what its user data makes of it: containerd, kubelet and collectd.
 //!
-//! Rhizome has the rights of `deploy/rbac.yaml` here, and an application credential.
+//! Rhizome has the rights of `deploy/rbac.yaml` here, and an application credential. Several of it
+//! have room side by side: each world is a pool, a topic and a budget of its own in the one cloud and
+//! the one cluster, and what bears the marks of another does not belong to it.
 
 mod admin;
 mod apis;
+mod collectd;
 mod place;
 
 use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -19,37 +23,27 @@ use tokio::runtime::Runtime;
 
 use crate::scripts;
 use crate::world::{Node, Pace, Place, Strike, Truth, Worker, World};
-use admin::{apply, clear, everything, kubectl, service_account};
+use admin::{apply, clear, everything, kubectl, leave, service_account};
 use apis::{Cloud, Cluster};
+use collectd::Agents;
 use place::{pace, place};
 
-const TOPIC: &str = "story";
+/// How the pools of all these worlds are called, each with its number behind.
+const POOLS: &str = "workers-";
 
-/// The pods that are put to work.
-const WORK: &str = "web";
-
-/// Where collectd in a machine reads how busy it is said to be, in percent.
-const LOAD: &str = "/run/story-load";
-
-/// So many looks later a worker is told again.
-const REMEMBER: u32 = 8;
-
-/// Everything that the story is told on here.
-pub(crate) struct Machines {
+/// What all worlds are in: the cloud, the cluster and the broker.
+pub(crate) struct Ground {
     env: BTreeMap<String, String>,
-    runtime: Runtime,
-    cloud: Cloud,
-    cluster: Cluster,
-    place: Place,
-    pace: Pace,
-    demand: f64,
-    /// What each server was told last of how busy it is.
-    told: BTreeMap<String, u32>,
-    /// Looks until all are told anew: whoever boots has forgotten it.
-    remember: u32,
+    broker: BTreeMap<String, String>,
+    /// The token of Rhizome's account.
+    rhizome: String,
+    /// The token of an account that may do everything.
+    everything: String,
+    /// Worlds made so far.
+    worlds: AtomicUsize,
 }
 
-impl Machines {
+impl Ground {
     /// Brings everything up; nothing if it cannot be had here.
     pub(crate) fn start() -> Option<Self> {
         rhizome_actions::install_crypto_provider();
@@ -60,31 +54,52 @@ impl Machines {
         if !kafka_up(&env) {
             return None;
         }
-        let broker = scripts::env("kafka");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(topic(&broker["plain"]));
-        let token = service_account(&env);
-        let place = place(&env, &broker, token);
-        let cluster = Cluster::new(&place.cluster, &env["ca"], &everything(&env));
         let mut cloud = Cloud::new(&env["keystone"], "demo", &env["password"]);
-        runtime.block_on(cloud.clear(&env["master"]));
-        clear(WORK, &env);
+        let not_the_master = |id: &str, _: &str| id != env["master"];
+        runtime().block_on(cloud.clear(not_the_master, |_| true));
+        clear(&env);
         Some(Self {
-            runtime,
-            cloud,
-            cluster,
-            place,
-            pace: pace(),
-            demand: 0.0,
-            told: BTreeMap::new(),
-            remember: REMEMBER,
+            broker: scripts::env("kafka"),
+            rhizome: service_account(&env),
+            everything: everything(&env),
+            worlds: AtomicUsize::new(0),
             env,
         })
     }
 
+    /// One more world, with nothing in it yet.
+    pub(crate) fn world(&self) -> Machines {
+        let number = self.worlds.fetch_add(1, Ordering::SeqCst) + 1;
+        let pool = format!("{POOLS}{number}");
+        let place = place(&self.env, &self.broker, pool, self.rhizome.clone());
+        let runtime = runtime();
+        runtime.block_on(topic(&place.broker, &place.topic));
+        Machines {
+            cluster: Cluster::new(&place.cluster, &self.env["ca"], &self.everything),
+            cloud: Cloud::new(&self.env["keystone"], "demo", &self.env["password"]),
+            agents: Agents::new(&self.env["machine"]),
+            env: self.env.clone(),
+            runtime,
+            place,
+            pace: pace(),
+            demand: 0.0,
+        }
+    }
+}
+
+/// A world: a pool in the cloud and the cluster.
+pub(crate) struct Machines {
+    env: BTreeMap<String, String>,
+    runtime: Runtime,
+    cloud: Cloud,
+    cluster: Cluster,
+    agents: Agents,
+    place: Place,
+    pace: Pace,
+    demand: f64,
+}
+
+impl Machines {
     /// The switchboard: what it says, if it could do it.
     fn machine(&self, arguments: &[&str]) -> Option<String> {
         let output = Command::new(&self.env["machine"])
@@ -99,12 +114,19 @@ impl Machines {
         assert!(self.machine(arguments).is_some(), "{arguments:?}");
     }
 
-    /// The work spreads over the workers that are ready: tells each how busy it is by that.
+    /// Whether a node or a server of this name is another world's.
+    fn is_anothers(&self, name: &str) -> bool {
+        name.starts_with(POOLS) && !is_of(&self.place.pool, name)
+    }
+
+    /// The work spreads over the workers that are ready: sets how busy each is by that.
     fn spread(&mut self, nodes: &BTreeMap<String, Node>) {
-        let master = &self.env["master"];
-        let workers = nodes.values().filter(|node| node.server != *master);
+        let workers = nodes
+            .iter()
+            .filter(|(name, _)| is_of(&self.place.pool, name));
         let ready: Vec<_> = workers
-            .filter(|node| node.ready && !node.cordoned)
+            .clone()
+            .filter(|(_, node)| node.ready && !node.cordoned)
             .collect();
         let share = self.demand / f64::from(u32::try_from(ready.len().max(1)).unwrap());
         let percent = (share.min(1.0) * 100.0).round();
@@ -114,24 +136,25 @@ impl Machines {
             reason = "0 to 100"
         )]
         let percent = percent as u32;
-        self.remember -= 1;
-        if self.remember == 0 {
-            self.remember = REMEMBER;
-            self.told.clear();
+        for (name, node) in ready {
+            self.agents.set(&node.server, name, percent);
         }
-        for node in ready {
-            if self.told.get(&node.server) == Some(&percent) {
-                continue;
-            }
-            let line = format!("echo {percent} >{LOAD}");
-            // One that is dead by now cannot be told.
-            if self
-                .machine(&["sh", &node.server, "sh", "-c", &line])
-                .is_some()
-            {
-                self.told.insert(node.server.clone(), percent);
-            }
+        self.agents
+            .keep(|server| workers.clone().any(|(_, node)| node.server == *server));
+    }
+}
+
+impl Drop for Machines {
+    /// Makes room for others. Whoever looks for the reason of a failure finds all as it was.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
         }
+        let pool = self.place.pool.as_str();
+        let servers = |_: &str, name: &str| is_of(pool, name);
+        self.runtime
+            .block_on(self.cloud.clear(servers, |of| of == pool));
+        leave(pool, &self.env);
     }
 }
 
@@ -155,20 +178,22 @@ impl World for Machines {
     }
 
     fn put_to_work(&mut self, pods: usize, healthy: usize) {
+        let pool = &self.place.pool;
         apply(
             &self.env,
             &json!({"apiVersion": "v1", "kind": "List", "items": [
             {"apiVersion": "apps/v1", "kind": "Deployment",
-             "metadata": {"name": WORK, "namespace": "default"},
-             "spec": {"replicas": pods, "selector": {"matchLabels": {"app": WORK}},
-                "template": {"metadata": {"labels": {"app": WORK}},
+             "metadata": {"name": pool, "namespace": "default"},
+             "spec": {"replicas": pods, "selector": {"matchLabels": {"app": pool}},
+                "template": {"metadata": {"labels": {"app": pool}},
                     "spec": {"terminationGracePeriodSeconds": 1, "tolerations": moves_soon(),
+                        "nodeSelector": {"example.org/pool": pool},
                         "containers": [{"name": "main", "image": "localhost/busybox:stable",
                             "imagePullPolicy": "IfNotPresent", "command": ["sleep", "86400"],
                             "resources": {"requests": {"cpu": "50m", "memory": "16Mi"}}}]}}}},
             {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
-             "metadata": {"name": WORK, "namespace": "default"},
-             "spec": {"minAvailable": healthy, "selector": {"matchLabels": {"app": WORK}}}}]}),
+             "metadata": {"name": pool, "namespace": "default"},
+             "spec": {"minAvailable": healthy, "selector": {"matchLabels": {"app": pool}}}}]}),
         );
     }
 
@@ -225,13 +250,19 @@ impl World for Machines {
     }
 
     fn truth(&mut self) -> Option<Truth> {
-        let (servers, ports) = self.runtime.block_on(self.cloud.look())?;
-        let (nodes, tokens, running) = self.runtime.block_on(self.cluster.look(WORK))?;
+        let (mut servers, ports) = self.runtime.block_on(self.cloud.look())?;
+        let seen = self.runtime.block_on(self.cluster.look(&self.place.pool))?;
+        let (mut nodes, tokens, running) = seen;
+        servers.retain(|_, (name, _)| !self.is_anothers(name));
+        nodes.retain(|name, _| !self.is_anothers(name));
+        let here = |pool: &str| pool == self.place.pool || !pool.starts_with(POOLS);
+        let ports = ports.into_iter().filter(|(_, (_, pool))| here(pool));
+        let tokens = tokens.into_iter().filter(|(_, pool)| here(pool));
         Some(Truth {
             servers,
-            ports,
+            ports: ports.map(|(id, (device, _))| (id, device)).collect(),
             nodes,
-            tokens,
+            tokens: tokens.map(|(token, _)| token).collect(),
             running,
         })
     }
@@ -252,6 +283,9 @@ impl World for Machines {
             .unwrap_or_default()
             .0;
         for (server, (name, status)) in servers {
+            if self.is_anothers(&name) {
+                continue;
+            }
             told.push(format!(
                 "-- {name} {server} {status} {:?}",
                 self.machine(&["state", &server])
@@ -263,23 +297,36 @@ impl World for Machines {
     }
 }
 
+/// Whether a node or a server of this name is of the pool.
+fn is_of(pool: &str, name: &str) -> bool {
+    let rest = name.strip_prefix(pool);
+    rest.is_some_and(|rest| rest.starts_with('-'))
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
 /// The broker, which the nodes reach as well.
 fn kafka_up(env: &BTreeMap<String, String>) -> bool {
     scripts::run("kafka", "up", &[], &[("KAFKA_ALSO_ON", &env["host"])])
 }
 
-async fn topic(broker: &str) {
+async fn topic(broker: &str, name: &str) {
     let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
         .set("bootstrap.servers", broker)
         .create()
         .unwrap();
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(60)));
     // What an earlier run left would fill the windows.
-    let _ = admin.delete_topics(&[TOPIC], &options).await;
+    let _ = admin.delete_topics(&[name], &options).await;
     let clock = rhizome::clock::RealClock::new();
     let began = rhizome_engine::time::Clock::now(&clock).mono;
     loop {
-        let new = NewTopic::new(TOPIC, 4, TopicReplication::Fixed(1));
+        let new = NewTopic::new(name, 4, TopicReplication::Fixed(1));
         let made = admin.create_topics(&[new], &options).await.unwrap();
         if made.iter().all(Result::is_ok) {
             return;

@@ -17,7 +17,9 @@
 
 #[path = "../it/harness/accounts.rs"]
 mod accounts;
+mod asked;
 mod courses;
+mod judge;
 mod kills;
 #[path = "../servers/kubectl.rs"]
 mod kubectl;
@@ -33,11 +35,14 @@ mod trap;
 mod world;
 
 use std::io::Write;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use rhizome::clock::RealClock;
 use rhizome_engine::time::{Clock, Monotonic};
+
+use courses::PARTS;
+use kills::Span;
 
 /// How long any state is waited for: whole courses take seconds on stand-ins and a minute or two
 /// on machines that boot; a machine that builds or runs other tests meanwhile gets more.
@@ -63,39 +68,45 @@ fn say(what: &str) {
     writeln!(stderr, "story, {seconds} s: {what}").unwrap();
 }
 
-/// One story at a time: real machines leave no room beside them.
-static TURN: Mutex<()> = Mutex::new(());
+/// How often a troupe on stand-ins tells a part, about: they wait most of the time.
+const TIMES: usize = 5;
 
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
+/// Troupes that tell a part on machines at the same time.
+const ON_MACHINES: usize = 3;
 
 #[test]
 fn the_story_comes_out_on_stand_ins() {
-    let _turn = turn();
-    let lengths = kills::whole(stand_ins);
-    kills::at_every_record(&lengths, stand_ins);
+    std::thread::scope(|scope| {
+        scope.spawn(|| kills::whole(&stand_ins));
+        for part in &PARTS {
+            let troupes = part.records().div_ceil(TIMES).max(1);
+            scope.spawn(move || kills::at_every_record(&Span::whole(part), troupes, &stand_ins));
+        }
+    });
 }
 
-/// The courses that matter most, with one kill in each, at a record that `RHIZOME_STORY_SEED` says.
-/// With `RHIZOME_STORY=whole` all courses, with `RHIZOME_STORY=every` each again and again, with a
-/// kill at each of its records.
+/// All courses, with one kill in each, at a record that `RHIZOME_STORY_SEED` says; with
+/// `RHIZOME_STORY` again and again, with a kill at each of their records.
 #[test]
 fn the_story_comes_out_on_machines_that_boot() {
-    let _turn = turn();
+    let setting = |name: &str| std::env::var(name).ok();
+    let seed = setting("RHIZOME_STORY_SEED").map_or(1, |seed| seed.parse().unwrap());
+    let asked = setting("RHIZOME_STORY").map(|text| asked::spans(&text));
+    let asked = asked.transpose().unwrap_or_else(|why| panic!("{why}"));
     say("machines: being made");
-    let Some(machines) = machines::Machines::start() else {
+    let Some(ground) = machines::Ground::start() else {
         return;
     };
     say("machines: ready");
-    let setting = |name: &str| std::env::var(name).ok();
-    let seed = setting("RHIZOME_STORY_SEED").map_or(1, |seed| seed.parse().unwrap());
-    let world = Box::new(machines);
-    match setting("RHIZOME_STORY").as_deref() {
-        None => kills::sampled(world, &courses::SAMPLE, seed),
-        Some("whole") => kills::sampled(world, &courses::STORY, seed),
-        Some("every") => kills::at_every_record_in_turn(world),
-        Some(other) => panic!("RHIZOME_STORY: `whole` or `every`, not `{other}`"),
+    let worlds = || -> Box<dyn world::World> { Box::new(ground.world()) };
+    match asked {
+        None => kills::sampled(&courses::BY_TROUPES, seed, &worlds),
+        Some(spans) => {
+            for span in spans {
+                let troupes = if span.part.to_all { 1 } else { ON_MACHINES };
+                kills::at_every_record(&span, troupes, &worlds);
+            }
+        }
     }
 }
 

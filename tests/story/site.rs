@@ -14,10 +14,7 @@ use crate::program::Running;
 use crate::trap::{Program, Trap};
 use crate::world::{Pace, Place};
 
-/// The one pool.
-pub(crate) const POOL: &str = "workers";
-
-/// Its bounds.
+/// The bounds of the pool.
 pub(crate) const MIN: usize = 2;
 pub(crate) const MAX: usize = 3;
 
@@ -27,6 +24,7 @@ const TAIL: usize = 60;
 /// A folder, and the program that runs on it.
 pub(crate) struct Site {
     folder: tempfile::TempDir,
+    pool: String,
     runtime: Runtime,
     http: reqwest::Client,
     program: Program,
@@ -34,12 +32,13 @@ pub(crate) struct Site {
 
 impl Site {
     /// Writes the files. Nothing runs yet.
-    pub(crate) fn new(place: &Place, pace: &Pace) -> Self {
+    pub(crate) fn new(place: &Place, pace: &Pace, rung: &str) -> Self {
         rhizome_actions::install_crypto_provider();
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), place, pace);
+        write(folder.path(), place, pace, rung);
         Self {
             folder,
+            pool: place.pool.clone(),
             runtime: tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
@@ -156,7 +155,7 @@ impl Site {
         });
         let mut why = String::new();
         if self.runs() {
-            why = self.rhizome(&["why", POOL, "--pool"]).1;
+            why = self.rhizome(&["why", &self.pool, "--pool"]).1;
             for node in self.status().iter().flat_map(|status| &status.engine.pools) {
                 for node in &node.nodes {
                     why.push_str(&self.rhizome(&["why", node.name.as_str()]).1);
@@ -192,21 +191,21 @@ pub(crate) fn count_records(journal: &Path) -> usize {
     lines.saturating_sub(1)
 }
 
-fn write(folder: &Path, place: &Place, pace: &Pace) {
+fn write(folder: &Path, place: &Place, pace: &Pace, rung: &str) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     std::fs::create_dir(folder.join("policies")).unwrap();
-    write("policies/story.rhai", &policy(pace));
+    write("policies/story.rhai", &policy(&place.pool, pace));
     write("openstack-secret", &place.secret);
     write("kubeconfig", &kubeconfig(place));
     if let Some(template) = &place.template {
         write("user-data.yaml", template);
     }
-    write("rhizome.yaml", &configuration(place, pace));
+    write("rhizome.yaml", &configuration(place, pace, rung));
 }
 
 /// What the operators want: usage near 60 %, and whoever falls silent rebooted, and replaced if
 /// that does not help.
-fn policy(pace: &Pace) -> String {
+fn policy(pool: &str, pace: &Pace) -> String {
     let Pace {
         window,
         hold,
@@ -215,18 +214,18 @@ fn policy(pace: &Pace) -> String {
         ..
     } = pace;
     format!(
-        r#"scale_up("{POOL}")
+        r#"scale_up("{pool}")
     .when(mean("cpu", "{window}") > 0.75)
     .for_at_least("{hold}")
     .cooldown("{cooldown}")
     .then(|pool| pool.resize_to(pool.target("cpu", "{window}", 0.60), "busy"));
 
-scale_down("{POOL}")
+scale_down("{pool}")
     .when(mean("cpu", "{window}") < 0.33 and covered("cpu", "{window}") and fits_on_fewer())
     .for_at_least("{hold}")
     .cooldown("{cooldown}");
 
-heal("{POOL}")
+heal("{pool}")
     .when(silent("{silent}"))
     .ladder(["reboot", "replace"]);
 "#
@@ -246,14 +245,13 @@ fn kubeconfig(place: &Place) -> String {
     )
 }
 
-fn configuration(place: &Place, pace: &Pace) -> String {
+fn configuration(place: &Place, pace: &Pace, rung: &str) -> String {
     let template = place
         .template
         .as_ref()
         .map_or("", |_| "\n    user_data: user-data.yaml");
     let Pace {
         lease_grace,
-        rung,
         poll,
         calm,
         settle,
@@ -261,6 +259,8 @@ fn configuration(place: &Place, pace: &Pace) -> String {
         ..
     } = pace;
     let Place {
+        pool,
+        cluster_name,
         image,
         flavor,
         network,
@@ -273,23 +273,23 @@ fn configuration(place: &Place, pace: &Pace) -> String {
         ..
     } = place;
     format!(
-        r#"cluster: story
+        r#"cluster: {cluster_name}
 state: state
 policies: policies
 pools:
-  {POOL}:
+  {pool}:
     min: {MIN}
     max: {MAX}
     image: "{image}"
     flavor: "{flavor}"
     networks: ["{network}"]
-    labels: {{ example.org/pool: {POOL} }}
+    labels: {{ example.org/pool: {pool} }}
     rung_timeout: {rung}
     stabilization: {hold}{template}
 kafka:
   brokers: ["{broker}"]
   topics: ["{topic}"]
-  group: story
+  group: {cluster_name}
 listen:
   address: "127.0.0.1:0"
 openstack:

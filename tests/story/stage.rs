@@ -6,13 +6,12 @@ use std::time::Duration;
 use rhizome::api::StatusReport;
 use rhizome::clock::RealClock;
 use rhizome_engine::action::ActionKind;
-use rhizome_engine::decision::Rung;
 use rhizome_engine::journal::Record;
-use rhizome_engine::remediation::{Ending, OperationKind, Phase};
 use rhizome_engine::time::Clock;
 use rhizome_standin::Ledger;
 
 use crate::courses::CALM;
+use crate::judge::{Came, came_of, foreign_wrong, left};
 use crate::site::{MIN, Site};
 use crate::trap::Trap;
 use crate::world::{Strike, Truth, Worker, World};
@@ -24,14 +23,11 @@ const IMPATIENCE: Duration = Duration::from_secs(60);
 /// So much of it, in characters.
 const SAID: usize = 400;
 
-/// Operations that were carried to their end, by kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Came {
-    pub(crate) added: usize,
-    pub(crate) removed: usize,
-    pub(crate) rebooted: usize,
-    pub(crate) replaced: usize,
-    pub(crate) swept: usize,
+/// What a reboot does for a worker that something befell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reboots {
+    Help,
+    InVain,
 }
 
 /// Where the story is told.
@@ -59,9 +55,14 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// The program is not started yet.
-    pub(crate) fn new(mut world: Box<dyn World>) -> Self {
+    pub(crate) fn new(mut world: Box<dyn World>, reboots: Reboots) -> Self {
         let foreign = world.truth().expect("a world that answers");
-        let site = Site::new(world.place(), world.pace());
+        let pace = world.pace();
+        let rung = match reboots {
+            Reboots::Help => pace.rung,
+            Reboots::InVain => pace.rung_in_vain,
+        };
+        let site = Site::new(world.place(), pace, rung);
         Self {
             world,
             site,
@@ -151,18 +152,10 @@ impl Stage {
         worn.or(workers.first()).expect("a worker").clone()
     }
 
-    /// Sees to it that there is a fresh worker: an operator has a worn one replaced if need be.
-    pub(crate) fn freshen(&mut self) {
+    /// Whether there is one that nothing befell yet.
+    pub(crate) fn has_fresh(&mut self) -> bool {
         let struck = self.struck.clone();
-        if self.workers().iter().any(|worker| !struck.contains(worker)) {
-            return;
-        }
-        let worn = self.worn();
-        self.order(&["replace", &worn.node, "--why", "worn"]);
-        self.until("the worn worker to be gone", |stage| {
-            (!stage.workers().contains(&worn)).then_some(())
-        });
-        self.until_settled(MIN);
+        self.workers().iter().any(|worker| !struck.contains(worker))
     }
 
     /// Waits until the pool is at its minimum again, whatever the course left.
@@ -410,55 +403,4 @@ impl Stage {
             self.site.tell(),
         );
     }
-}
-
-/// What was there before us and is not as it was.
-fn foreign_wrong(before: &Truth, now: &Truth) -> Vec<String> {
-    let servers = before
-        .servers
-        .iter()
-        .filter(|(id, server)| now.servers.get(*id) != Some(server))
-        .map(|(id, server)| format!("{server:?} was not ours, and is {:?}", now.servers.get(id)));
-    let nodes = before
-        .nodes
-        .iter()
-        .filter(|(name, node)| {
-            let same = |other: &crate::world::Node| other.uid == node.uid && !other.cordoned;
-            !now.nodes.get(*name).is_some_and(same)
-        })
-        .map(|(name, _)| format!("{name} was not ours, and is {:?}", now.nodes.get(name)));
-    servers.chain(nodes).collect()
-}
-
-fn left(now: &[String], before: &[String], what: &str) -> Vec<String> {
-    let new = now.iter().filter(|one| !before.contains(one));
-    new.map(|one| format!("{what} {one} is left")).collect()
-}
-
-/// The operations that ended as decided.
-fn came_of(records: &[Record]) -> Came {
-    let mut came = Came::default();
-    let mut seen = BTreeSet::new();
-    for record in records {
-        let Record::Operation { operation } = record else {
-            continue;
-        };
-        let done = matches!(
-            &operation.phase,
-            Phase::Over {
-                ending: Ending::Done
-            }
-        );
-        if !done || !seen.insert(operation.id) {
-            continue;
-        }
-        match operation.kind {
-            OperationKind::Add => came.added += 1,
-            OperationKind::Remove => came.removed += 1,
-            OperationKind::Heal(Rung::Reboot) => came.rebooted += 1,
-            OperationKind::Heal(_) => came.replaced += 1,
-            OperationKind::Sweep(_) => came.swept += 1,
-        }
-    }
-    came
 }

@@ -14,10 +14,13 @@ use rhizome_standin::{Cure, Illness, Kind, Options, Standin, VmState, Workload};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::site::{MAX, POOL};
+use crate::site::MAX;
 use crate::world::{Node, Pace, Place, Strike, Truth, Worker, World};
 
 const TOPIC: &str = "metrics";
+
+/// The pool.
+const POOL: &str = "workers";
 
 /// The one broker of the mock.
 const BROKER: i32 = 1;
@@ -254,6 +257,7 @@ fn pace() -> Pace {
         silent: "5s",
         lease_grace: "4s",
         rung: "40s",
+        rung_in_vain: "20s",
         poll: "1s",
         calm: "1s",
         settle: "3s",
@@ -281,6 +285,8 @@ fn place(standin: &Standin, broker: &str) -> Place {
     let credentials = standin.credentials();
     let cluster = standin.kubernetes_url();
     Place {
+        pool: POOL.to_owned(),
+        cluster_name: "story".to_owned(),
         keystone: format!("{}/v3", standin.openstack_url()),
         login: format!(
             "password: {{ user: {}, password: {{ file: openstack-secret }}, project: {} }}",

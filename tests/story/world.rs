@@ -74,6 +74,10 @@ pub(crate) struct Worker {
 /// Where everything is.
 #[derive(Debug, Clone)]
 pub(crate) struct Place {
+    /// The one pool; what is in it is named by it, and the rest of the world is not.
+    pub(crate) pool: String,
+    /// What Rhizome calls the cluster, in the marks of all that is its own.
+    pub(crate) cluster_name: String,
     /// Keystone, with `/v3`.
     pub(crate) keystone: String,
     /// The part of the configuration that says who we are there.
@@ -115,8 +119,11 @@ pub(crate) struct Pace {
     pub(crate) silent: &'static str,
     /// How long a lease may be overdue.
     pub(crate) lease_grace: &'static str,
-    /// How long a rung has to show effect.
+    /// How long a rung has to show effect: a reboot that helps must be over by then.
     pub(crate) rung: &'static str,
+    /// The same where no reboot helps, so that it is waited for in vain. A kill on the way makes it wait
+    /// for sight, and its time goes on meanwhile.
+    pub(crate) rung_in_vain: &'static str,
     /// How often the servers are listed.
     pub(crate) poll: &'static str,
     /// The waits of the guard, and those for a create of unknown outcome.

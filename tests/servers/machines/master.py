@@ -16,6 +16,9 @@ def main(clouds, address, user_data):
     admin, cloud = (Connection(config=config.get_one(name)) for name in ('admin', 'demo'))
     flavor = admin.compute.find_flavor('master') or admin.compute.create_flavor(
         name='master', vcpus=2, ram=3072, disk=1)
+    # Room for several that tell the story at the same time: Nova's own quota is ten servers.
+    project = cloud.session.get_project_id()
+    admin.compute.put(f'/os-quota-sets/{project}', json={'quota_set': {'instances': 40, 'cores': 80, 'ram': 102400}})
     network = cloud.network.find_network('demo', ignore_missing=False)
     port = cloud.network.create_port(network_id=network.id, name=NAME, fixed_ips=[{'ip_address': address}])
     server = cloud.compute.create_server(

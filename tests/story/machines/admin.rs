@@ -65,11 +65,22 @@ fn token(env: &BTreeMap<String, String>, account: &str, namespace: &str) -> Stri
     said
 }
 
+/// Takes away what a world had in the cluster.
+pub(super) fn leave(pool: &str, env: &BTreeMap<String, String>) {
+    let of_the_pool = format!("example.org/pool={pool}");
+    for what in [
+        &["deployment,pdb", pool, "--ignore-not-found"][..],
+        &["nodes", "--selector", &of_the_pool],
+    ] {
+        kubectl(env, &[&["delete"], what].concat());
+    }
+}
+
 /// Takes away what an earlier story left: it would be told of as the world that was there before.
-pub(super) fn clear(work: &str, env: &BTreeMap<String, String>) {
+pub(super) fn clear(env: &BTreeMap<String, String>) {
     let no_master = "!node-role.kubernetes.io/control-plane";
     for what in [
-        &["deployment,pdb", work, "--ignore-not-found"][..],
+        &["deployment,pdb", "-n", "default", "--all"][..],
         &["nodes", "--selector", no_master],
         &["csr", "--all"],
         &[

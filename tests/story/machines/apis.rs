@@ -20,6 +20,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Nova's servers by id: name and status.
 type Servers = BTreeMap<String, (String, String)>;
 
+/// Neutron's ports by id: the server that each belongs to, and the pool that it was made for.
+type Ports = BTreeMap<String, (String, String)>;
+
 /// The cloud, for a user of the project.
 pub(super) struct Cloud {
     client: Client,
@@ -49,7 +52,7 @@ impl Cloud {
     }
 
     /// All servers and all ports of the project; nothing while one of them does not answer.
-    pub(super) async fn look(&mut self) -> Option<(Servers, BTreeMap<String, String>)> {
+    pub(super) async fn look(&mut self) -> Option<(Servers, Ports)> {
         let session = self.session().await?;
         let servers = self
             .get(&session, &format!("{}/servers/detail", session.compute))
@@ -66,20 +69,33 @@ impl Cloud {
             let of = (text(server, "/name"), text(server, "/status"));
             (text(server, "/id"), of)
         });
-        let ports = list(&ports, "ports").map(|port| (text(port, "/id"), text(port, "/device_id")));
+        let ports = list(&ports, "ports").map(|port| {
+            let made_for = text(port, "/description");
+            let pool = made_for.split(':').nth(2).unwrap_or_default().to_owned();
+            (text(port, "/id"), (text(port, "/device_id"), pool))
+        });
         Some((servers.collect(), ports.collect()))
     }
 
-    /// Deletes all servers but this one, and the ports that belong to none, until they are gone.
-    pub(super) async fn clear(&mut self, keep: &str) {
+    /// Deletes the servers that go, by id and name, and the ports of pools that go and belong to no
+    /// server, until they are gone.
+    pub(super) async fn clear(
+        &mut self,
+        server_goes: impl Fn(&str, &str) -> bool,
+        pool_goes: impl Fn(&str) -> bool,
+    ) {
         let clock = RealClock::new();
         let began = clock.now().mono;
         loop {
             if let Some((servers, ports)) = self.look().await {
                 let session = self.session().await.unwrap();
-                let servers = servers.keys().filter(|id| *id != keep);
-                let servers = servers.map(|id| format!("{}/servers/{id}", session.compute));
-                let ports = ports.iter().filter(|(_, device)| device.is_empty());
+                let servers = servers
+                    .iter()
+                    .filter(|(id, (name, _))| server_goes(id, name));
+                let servers = servers.map(|(id, _)| format!("{}/servers/{id}", session.compute));
+                let ports = ports
+                    .iter()
+                    .filter(|(_, (device, pool))| device.is_empty() && pool_goes(pool));
                 let ports = ports.map(|(id, _)| format!("{}/v2.0/ports/{id}", session.network));
                 let left: Vec<_> = servers.chain(ports).collect();
                 if left.is_empty() {
@@ -165,10 +181,10 @@ pub(super) struct Cluster {
     token: String,
 }
 
-/// Nodes, bootstrap tokens, and where each pod of the work runs.
+/// Nodes, bootstrap tokens with the pool that each was made for, and where each pod of the work runs.
 type Seen = (
     BTreeMap<String, Node>,
-    Vec<String>,
+    Vec<(String, String)>,
     BTreeMap<String, String>,
 );
 
@@ -194,7 +210,10 @@ impl Cluster {
         let pods = self
             .get(&format!("/api/v1/namespaces/default/pods?{labelled}"))
             .await?;
-        let tokens = list(&secrets, "items").map(|secret| text(secret, "/metadata/name"));
+        let tokens = list(&secrets, "items").map(|secret| {
+            let pool = text(secret, "/metadata/annotations/rhizome-pool");
+            (text(secret, "/metadata/name"), pool)
+        });
         let running = list(&pods, "items")
             .filter(|pod| is_ready(pod) && pod["metadata"]["deletionTimestamp"].is_null())
             .map(|pod| (text(pod, "/metadata/name"), text(pod, "/spec/nodeName")));

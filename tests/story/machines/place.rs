@@ -4,15 +4,20 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{LOAD, TOPIC};
+use super::collectd::SOCKET;
 use crate::world::{Pace, Place};
 
 pub(super) fn place(
     env: &BTreeMap<String, String>,
     broker: &BTreeMap<String, String>,
+    pool: String,
     token: String,
 ) -> Place {
     Place {
+        cluster_name: format!("story-of-{pool}"),
+        topic: pool.clone(),
+        template: Some(template(&broker["also"], &pool)),
+        pool,
         keystone: env["keystone"].clone(),
         login: format!(
             "application_credential: {{ id: {}, secret: {{ file: openstack-secret }} }}",
@@ -27,9 +32,7 @@ pub(super) fn place(
         image: env["image"].clone(),
         flavor: env["flavor_medium"].clone(),
         network: env["demo_network"].clone(),
-        template: Some(template(&broker["also"])),
         broker: broker["plain"].clone(),
-        topic: TOPIC.to_owned(),
     }
 }
 
@@ -43,7 +46,8 @@ pub(super) fn pace() -> Pace {
         cooldown: "15s",
         silent: "30s",
         lease_grace: "40s",
-        rung: rung(),
+        rung: "120s",
+        rung_in_vain: "60s",
         poll: "2s",
         calm: "10s",
         settle: "30s",
@@ -52,45 +56,28 @@ pub(super) fn pace() -> Pace {
     }
 }
 
-/// A reboot that helps has to be over by then, and one that does not is waited for in vain. Of the
-/// courses that `cargo test` tells, one alone has a reboot, and it does not help; but a rung's time goes on while a restart of the
-/// program makes its stop wait for sight (30 s here), so it has to be longer than that.
-fn rung() -> &'static str {
-    if std::env::var_os("RHIZOME_STORY").is_some() {
-        "180s"
-    } else {
-        "60s"
-    }
-}
-
-/// What is shipped, and collectd beside it: its heartbeat is the load, its cpu what it is told.
-fn template(broker: &str) -> String {
+/// What is shipped, and collectd beside it: its heartbeat is the load, its cpu what is put into its
+/// socket.
+fn template(broker: &str, topic: &str) -> String {
     let files = format!(
-        r#"- path: /usr/local/bin/story-load
-  permissions: "0755"
-  content: |
-    #!/bin/sh
-    while sleep 1; do
-      read busy <{LOAD} || continue
-      echo "PUTVAL \"$COLLECTD_HOSTNAME/cpu/percent-user\" interval=1 N:$busy"
-      echo "PUTVAL \"$COLLECTD_HOSTNAME/cpu/percent-idle\" interval=1 N:$((100 - busy))"
-    done
-- path: /etc/collectd/collectd.conf
+        r#"- path: /etc/collectd/collectd.conf
   content: |
     Hostname "<{{ node }}>"
     FQDNLookup false
     Interval 1
     LoadPlugin syslog
     LoadPlugin load
-    LoadPlugin exec
-    <Plugin exec>
-      Exec "nobody" "/usr/local/bin/story-load"
+    LoadPlugin unixsock
+    <Plugin unixsock>
+      SocketFile "{SOCKET}"
+      SocketPerms "0600"
+      DeleteSocket true
     </Plugin>
     LoadPlugin write_kafka
     <Plugin write_kafka>
       Property "metadata.broker.list" "{broker}"
       Property "reconnect.backoff.max.ms" "1000"
-      <Topic "{TOPIC}">
+      <Topic "{topic}">
         Format JSON
       </Topic>
     </Plugin>
