@@ -57,6 +57,8 @@ pub(crate) struct Part {
     /// They follow on the making of the first workers, if they are not that themselves.
     pub(crate) courses: &'static [Course],
     pub(crate) reboots: Reboots,
+    /// It needs a stage that nothing happened on: the pool is empty, or what is refused was never refused.
+    pub(crate) anew: bool,
     /// What happens in it happens to everybody who shares a cloud and a broker.
     pub(crate) to_all: bool,
 }
@@ -67,6 +69,7 @@ impl Part {
             name,
             courses,
             reboots: Reboots::Help,
+            anew: false,
             to_all: false,
         }
     }
@@ -85,7 +88,10 @@ impl Part {
 
 /// Every course is in one of these.
 pub(crate) static PARTS: [Part; 10] = [
-    Part::new("build", &[BUILD]),
+    Part {
+        anew: true,
+        ..Part::new("build", &[BUILD])
+    },
     Part::new("scale", &[RISE, FALL]),
     Part {
         reboots: Reboots::InVain,
@@ -95,7 +101,10 @@ pub(crate) static PARTS: [Part; 10] = [
     Part::new("hang", &[HANG]),
     Part::new("cut", &[CUT]),
     Part::new("stopped", &[STOPPED]),
-    Part::new("agent", &[AGENT]),
+    Part {
+        anew: true,
+        ..Part::new("agent", &[AGENT])
+    },
     Part {
         to_all: true,
         ..Part::new("kafka", &[KAFKA])
@@ -123,7 +132,7 @@ pub(crate) const BUILD: Course = Course {
 
 pub(crate) const RISE: Course = Course {
     name: "the load rises, and a worker is added",
-    records: 15,
+    records: 20,
     play: |stage| {
         stage.world.set_demand(BUSY);
         stage.until_settled(MAX);
@@ -136,7 +145,7 @@ pub(crate) const RISE: Course = Course {
 
 pub(crate) const FALL: Course = Course {
     name: "the load falls, and a named worker is drained and removed",
-    records: 15,
+    records: 20,
     play: |stage| {
         let leaves = stage.worn();
         let stay: Vec<_> = stage
@@ -230,7 +239,7 @@ pub(crate) const KAFKA: Course = Course {
 
 pub(crate) const KEYSTONE: Course = Course {
     name: "Keystone stops in the middle of a scale-up, and it is finished later",
-    records: 15,
+    records: 20,
     play: |stage| {
         stage.world.set_demand(BUSY);
         stage.until("the scale-up to be decided", |stage| {

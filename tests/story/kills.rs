@@ -102,7 +102,9 @@ pub(crate) fn at_every_record(span: &Span, troupes: usize, worlds: &impl Worlds)
                         last.fetch_min(records, Ordering::SeqCst);
                     }
                 }
-                on.map(Stage::end);
+                if let Some(stage) = on {
+                    stage.end();
+                }
             });
         }
     });
@@ -112,7 +114,7 @@ pub(crate) fn at_every_record(span: &Span, troupes: usize, worlds: &impl Worlds)
 /// A stage for the part: the one that there is, if it will do.
 fn stage_for(part: &Part, there: Option<Stage>, worlds: &impl Worlds) -> Stage {
     if let Some(mut stage) = there {
-        if !part.builds() && stage.has_fresh() {
+        if !part.anew && stage.has_fresh() {
             return stage;
         }
         stage.end();
