@@ -121,8 +121,7 @@ pub(crate) struct Pace {
     pub(crate) lease_grace: &'static str,
     /// How long a rung has to show effect: a reboot that helps must be over by then.
     pub(crate) rung: &'static str,
-    /// The same where no reboot helps, so that it is waited for in vain. A kill on the way makes it wait
-    /// for sight, and its time goes on meanwhile.
+    /// The same where no reboot helps, so that it is waited for in vain.
     pub(crate) rung_in_vain: &'static str,
     /// How often the servers are listed.
     pub(crate) poll: &'static str,
