@@ -10,11 +10,16 @@
     reason = "a test that meets what it does not expect must fail"
 )]
 
+mod actions;
 mod checker;
 mod cloud;
 mod cluster;
+mod evictions;
 mod faults;
 mod guests;
+mod keystone;
+mod lists;
+mod pods;
 mod volumes;
 mod watches;
 
