@@ -32,6 +32,9 @@ pub enum Fault {
     Refuse(Refusal),
     /// It waits this long, and is then done and answered as usual.
     Delay(Duration),
+    /// The token that it shows is withdrawn at Keystone, and this much later (whoever has seen the
+    /// token may remember it for a while) it is carried out as usual.
+    Withdrawn(Duration),
     /// It is not done, and the connection is closed without an answer.
     DropBefore,
     /// It is done, and the connection is closed without an answer.
@@ -71,6 +74,7 @@ impl Fault {
         match self {
             Self::Refuse(_) => "refuse",
             Self::Delay(_) => "delay",
+            Self::Withdrawn(_) => "withdrawn",
             Self::DropBefore => "drop_before",
             Self::DropAfter => "drop_after",
             Self::DoneBut(_) => "done_but",
@@ -87,6 +91,20 @@ impl Fault {
             Self::DeleteStuck => "delete_stuck",
             Self::HostDead => "host_dead",
         }
+    }
+
+    /// Whether it concerns the way to a service alone, so that it can be played in front of a real
+    /// one. The others need a world that does as they say.
+    pub(crate) fn is_of_the_wire(&self) -> bool {
+        !matches!(
+            self,
+            Self::Stale
+                | Self::BuildForever
+                | Self::NoAddress
+                | Self::BuildFails(_)
+                | Self::DeleteStuck
+                | Self::HostDead
+        )
     }
 }
 
@@ -145,6 +163,10 @@ impl Rule {
     pub fn times(mut self, times: u32) -> Self {
         self.times = times;
         self
+    }
+
+    pub(crate) fn fault(&self) -> &Fault {
+        &self.fault
     }
 
     fn matches(&self, request: &Request) -> bool {
@@ -310,7 +332,8 @@ impl Refusal {
             (None, Some(body)) => Answer::json(self.status, body),
             (None, None) => Answer::empty(self.status),
         };
-        answer.headers = self.headers;
+        let headers = self.headers.into_iter();
+        answer.headers = headers.map(|(name, value)| (name.into(), value)).collect();
         answer
     }
 }

@@ -1,7 +1,8 @@
 //! Between the wire and the world: the ledger's pen, the faults, and the lock.
 //!
 //! Every request passes here: written down on arrival, met by a fault or not, carried out on
-//! the world, answered. The world is only touched under the lock, and never across a wait.
+//! the world, answered. The world is only touched under the lock, and never across a wait. In a
+//! relay it is real services that carry it out, and the world holds no more than the ledger.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,6 +22,7 @@ use crate::faults::{Fault, Faults, Met};
 use crate::http::{Answer, Api, Broken, Content, OutBody, Request, whole};
 use crate::kube::watch::WatchRequest;
 use crate::ledger::{Effect, Entry, operation_in};
+use crate::relay::Behind;
 use crate::world::World;
 use crate::{Sink, hosts, keystone, kube, neutron, nova};
 
@@ -41,6 +43,8 @@ pub(crate) struct Front {
     started: (Timestamp, Monotonic),
     changed: watch::Sender<u64>,
     sink: Mutex<Option<Arc<Sink>>>,
+    /// Real services, where they and not the world carry requests out.
+    behind: Option<Behind>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -53,8 +57,17 @@ impl Front {
             clock,
             changed: watch::Sender::new(0),
             sink: Mutex::new(None),
+            behind: None,
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
+        }
+    }
+
+    /// The same in front of real services.
+    pub(crate) fn before(behind: Behind, world: World, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            behind: Some(behind),
+            ..Self::new(world, clock)
         }
     }
 
@@ -122,7 +135,7 @@ impl Front {
             (world.ledger.arrive(entry), met)
         });
         let Some(Met { fault, snapshot }) = met else {
-            let answer = self.perform(&request, number, None);
+            let answer = self.perform(&request, number, None).await;
             return self.send(answer, None);
         };
         match fault {
@@ -133,17 +146,23 @@ impl Front {
             }
             Fault::Delay(time) => {
                 self.clock.sleep(time).await;
-                let answer = self.perform(&request, number, None);
+                let answer = self.perform(&request, number, None).await;
+                self.send(answer, None)
+            }
+            Fault::Withdrawn(after) => {
+                self.withdraw(&request).await;
+                self.clock.sleep(after).await;
+                let answer = self.perform(&request, number, None).await;
                 self.send(answer, None)
             }
             Fault::DropBefore => Reply::Break,
             Fault::DropAfter => {
-                self.perform(&request, number, None);
+                self.perform(&request, number, None).await;
                 self.settle_status(number, None);
                 Reply::Break
             }
             Fault::DoneBut(refusal) => {
-                self.perform(&request, number, None);
+                self.perform(&request, number, None).await;
                 let answer = refusal.answer();
                 self.settle_status(number, Some(answer.status));
                 self.send(answer, None)
@@ -162,12 +181,12 @@ impl Front {
             }
             Fault::Hang => self.never().await,
             Fault::HangDone => {
-                self.perform(&request, number, None);
+                self.perform(&request, number, None).await;
                 self.settle_status(number, None);
                 self.never().await
             }
             Fault::PartialList(keep) => {
-                let mut answer = self.perform(&request, number, None);
+                let mut answer = self.perform(&request, number, None).await;
                 if let Content::Json(body) = &mut answer.content {
                     shorten(body, keep);
                 }
@@ -175,17 +194,17 @@ impl Front {
             }
             Fault::Stale => {
                 let answer = match snapshot {
-                    Some(old) => self.perform_on_snapshot(&request, number, *old),
-                    None => self.perform(&request, number, None),
+                    Some(old) => self.perform_on_snapshot(&request, number, *old).await,
+                    None => self.perform(&request, number, None).await,
                 };
                 self.send(answer, None)
             }
             shape @ (Fault::SlowBody(..) | Fault::CutBody) => {
-                let answer = self.perform(&request, number, None);
+                let answer = self.perform(&request, number, None).await;
                 self.send(answer, Some(shape))
             }
             outcome => {
-                let answer = self.perform(&request, number, Some(&outcome));
+                let answer = self.perform(&request, number, Some(&outcome)).await;
                 self.send(answer, None)
             }
         }
@@ -204,19 +223,38 @@ impl Front {
         wait: BoxFuture<'static, ()>,
     ) {
         tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = wait => self.with(|world, faults| {
+            () = self.stop.cancelled() => return,
+            () = wait => {}
+        }
+        let settle = |world: &mut World, answer: &Answer| {
+            let at = world.now();
+            if let Some(entry) = world.ledger.entry(number) {
+                entry.effect = if answer.effect {
+                    Effect::DoneLate(at)
+                } else {
+                    Effect::None
+                };
+            }
+        };
+        match &self.behind {
+            Some(behind) => {
+                let answer = behind.carry_out(&request).await;
+                self.with(|world, _| settle(world, &answer));
+            }
+            None => self.with(|world, faults| {
                 let answer = carry_out(world, faults, &request, None);
-                let at = world.now();
-                if let Some(entry) = world.ledger.entry(number) {
-                    entry.effect = if answer.effect { Effect::DoneLate(at) } else { Effect::None };
-                }
+                settle(world, &answer);
             }),
         }
     }
 
     /// Carries a request out and writes down what came of it.
-    fn perform(&self, request: &Request, number: usize, fault: Option<&Fault>) -> Answer {
+    async fn perform(&self, request: &Request, number: usize, fault: Option<&Fault>) -> Answer {
+        if let Some(behind) = &self.behind {
+            let answer = behind.carry_out(request).await;
+            self.with(|world, _| note(world, number, &answer));
+            return answer;
+        }
         self.with(|world, faults| {
             let answer = carry_out(world, faults, request, fault);
             note(world, number, &answer);
@@ -224,10 +262,28 @@ impl Front {
         })
     }
 
+    /// Takes the token that a request shows out of Keystone.
+    async fn withdraw(&self, request: &Request) {
+        let Some(token) = request.header("x-auth-token") else {
+            return;
+        };
+        match &self.behind {
+            Some(behind) => behind.withdraw(token).await,
+            None => self.with(|world, _| {
+                world.cloud.tokens.remove(token);
+            }),
+        }
+    }
+
     /// Answers a reading request from an old world; one that changes meets the present one.
-    fn perform_on_snapshot(&self, request: &Request, number: usize, mut old: World) -> Answer {
+    async fn perform_on_snapshot(
+        &self,
+        request: &Request,
+        number: usize,
+        mut old: World,
+    ) -> Answer {
         if request.method != "GET" {
-            return self.perform(request, number, None);
+            return self.perform(request, number, None).await;
         }
         self.with(|world, faults| {
             old.cloud.tokens = world.cloud.tokens.clone();
@@ -267,6 +323,7 @@ impl Front {
                 self.shaped(Bytes::from(text), shape),
             ),
             Content::Watch(watch) => (Some("application/json"), self.stream(*watch)),
+            Content::Open(watch) => (Some("application/json"), self.pass_on(*watch)),
         };
         let mut response = Response::new(body);
         *response.status_mut() =
@@ -279,7 +336,8 @@ impl Front {
             );
         }
         for (name, value) in answer.headers {
-            if let Ok(value) = hyper::header::HeaderValue::from_str(&value) {
+            let name = hyper::header::HeaderName::from_bytes(name.as_bytes());
+            if let (Ok(name), Ok(value)) = (name, hyper::header::HeaderValue::from_str(&value)) {
                 headers.append(name, value);
             }
         }
@@ -287,9 +345,20 @@ impl Front {
     }
 
     fn stream(self: &Arc<Self>, watch: WatchRequest) -> OutBody {
-        let (out, lines) = mpsc::channel::<Result<Bytes, Broken>>(WATCH_QUEUE);
+        let (out, lines) = mpsc::channel(WATCH_QUEUE);
         self.tasks
             .spawn(kube::watch::run(Arc::clone(self), watch, out));
+        Self::lines(lines)
+    }
+
+    fn pass_on(self: &Arc<Self>, watch: reqwest::Response) -> OutBody {
+        let (out, lines) = mpsc::channel(WATCH_QUEUE);
+        self.tasks
+            .spawn(crate::relay::pass_on(Arc::clone(self), watch, out));
+        Self::lines(lines)
+    }
+
+    fn lines(lines: mpsc::Receiver<Result<Bytes, Broken>>) -> OutBody {
         let lines = futures::stream::unfold(lines, |mut lines| async {
             let line = lines.recv().await?;
             Some((line.map(Frame::data), lines))

@@ -4,6 +4,7 @@
 //! a service that returns an error makes hyper close the connection without a byte sent,
 //! which axum's infallible handlers cannot do. Below it everything is plain data.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -77,20 +78,22 @@ impl Request {
 }
 
 /// What an answer carries.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) enum Content {
     Empty,
     Json(Value),
     Text(String),
     /// A stream of watch events, made when the answer is sent.
     Watch(Box<WatchRequest>),
+    /// A watch of a real API server, passed on as it comes.
+    Open(Box<reqwest::Response>),
 }
 
 /// An answer.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) headers: Vec<(Cow<'static, str>, String)>,
     pub(crate) content: Content,
     /// Its type, if it is not the usual one of its form.
     pub(crate) content_type: Option<&'static str>,
@@ -132,7 +135,7 @@ impl Answer {
     /// The same with a header.
     #[must_use]
     pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
+        self.headers.push((Cow::Borrowed(name), value.into()));
         self
     }
 

@@ -11,6 +11,7 @@
 //! Meanwhile `World::step` moves `cloud.rs`, `guest.rs`, the controllers in `kube/` and
 //! `agent.rs` on. `kubelet.rs` is a guest for real clusters, and for containers that play machines
 //! (`hosts.rs`); `certificate.rs` is what servers in such containers show. `checker.rs` judges ledger and world at any moment.
+//! `relay.rs` puts the same faults and the same ledger in front of real services.
 
 mod agent;
 mod certificate;
@@ -31,6 +32,7 @@ mod ledger;
 mod neutron;
 mod nova;
 mod options;
+mod relay;
 mod user_data;
 mod world;
 
@@ -51,6 +53,7 @@ pub use http::Api;
 pub use kube::{Cluster, Kind, Workload};
 pub use ledger::{Effect, Entry, Fact, Fate, Ledger};
 pub use options::{Credentials, Flavor, Options, Quota};
+pub use relay::{Real, Relay};
 pub use world::World;
 
 use front::Front;

@@ -20,6 +20,7 @@ mod guests;
 mod keystone;
 mod lists;
 mod pods;
+mod relay;
 mod volumes;
 mod watches;
 
