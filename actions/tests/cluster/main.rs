@@ -28,3 +28,4 @@ mod place;
 #[path = "../../../tests/servers/scripts.rs"]
 mod scripts;
 mod volumes;
+mod watches;

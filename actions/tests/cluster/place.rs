@@ -12,16 +12,20 @@ use rhizome_engine::action::{Action, ActionKey, ActionKind, ActionResult, Done, 
 use rhizome_engine::event::{NodeView, Observation, Ready};
 use rhizome_engine::names::{OperationId, VmId};
 use rhizome_engine::time::{Clock, Timestamp};
-use rhizome_standin::ScaledClock;
 use rhizome_standin::kubelet::{Join, Kubelet};
+use rhizome_standin::{Real, Relay, ScaledClock};
 use secrecy::ExposeSecret;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::acting::{Open, wall_clock};
 use crate::scripts::{self, Shared};
 
 /// How long a state is waited for. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Held by each test while it is at the cluster, and by one alone that restarts it.
+static AT_WORK: RwLock<()> = RwLock::const_new(());
 
 /// The cluster that all tests of this process share.
 pub struct Place {
@@ -35,6 +39,7 @@ pub struct Ours {
     pub kubernetes: Arc<Kubernetes>,
     vault: Arc<TokenVault>,
     clock: Arc<ScaledClock>,
+    _at_work: Option<RwLockReadGuard<'static, ()>>,
 }
 
 /// The cluster; none if it cannot be had here.
@@ -74,6 +79,54 @@ impl Place {
     /// The file of the cluster's CA.
     pub fn ca_file(&self) -> &str {
         &self.env["ca"]
+    }
+
+    /// A relay before the API server, and an executor of ours that reaches it through that.
+    pub async fn relayed(&self) -> (Relay, Arc<Kubernetes>) {
+        let real = Real {
+            kubernetes: self.url(),
+            ca: std::fs::read(self.ca_file()).unwrap(),
+            ..Real::default()
+        };
+        let relay = Relay::start(&real, wall_clock()).await.unwrap();
+        let access = Access::Url {
+            url: relay.kubernetes_url(),
+            token: Some(self.token.clone().into()),
+            ca_file: None,
+        };
+        (relay, Arc::new(Ours::executor(access).await))
+    }
+
+    /// The version that the cluster's objects are at.
+    pub fn version(&self) -> String {
+        let nodes = self.kubectl(&["get", "--raw", "/api/v1/nodes"]);
+        let nodes: Value = serde_json::from_str(&nodes).unwrap();
+        let version = &nodes["metadata"]["resourceVersion"];
+        version.as_str().unwrap().to_owned()
+    }
+
+    /// Lets etcd forget all versions before the present one.
+    pub fn compact(&self) {
+        let body = json!({"revision": self.version(), "physical": true}).to_string();
+        let certificates = [
+            "--cert",
+            &self.env["etcd_cert"],
+            "--key",
+            &self.env["etcd_key"],
+        ];
+        let url = format!("{}/v3/kv/compaction", self.env["etcd"]);
+        let output = Command::new("curl")
+            .args(["-sk", "--fail-with-body", "-d", &body, &url])
+            .args(certificates)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
+    /// Ends the API server and all that goes with it, and starts it again on what etcd holds.
+    pub fn restart(&self) {
+        assert!(scripts::run("kubernetes", "down", &[], &[]));
+        assert!(scripts::run("kubernetes", "up", &[], &[]));
     }
 
     /// kubectl, as one who may do everything. What it prints.
@@ -124,7 +177,17 @@ impl Ours {
     pub async fn with(approval: Approval) -> Option<Self> {
         install_crypto_provider();
         let place = place()?;
-        Some(Self::as_account(place, &place.token, approval).await)
+        let at_work = AT_WORK.read().await;
+        let mut ours = Self::as_account(place, &place.token, approval).await;
+        ours._at_work = Some(at_work);
+        Some(ours)
+    }
+
+    /// The cluster, with nobody else at work there.
+    pub async fn alone() -> Option<(&'static Place, RwLockWriteGuard<'static, ()>)> {
+        install_crypto_provider();
+        let place = place()?;
+        Some((place, AT_WORK.write().await))
     }
 
     /// As the account with this token.
@@ -140,6 +203,7 @@ impl Ours {
             kubernetes: Arc::new(kubernetes),
             vault,
             clock,
+            _at_work: None,
         }
     }
 
