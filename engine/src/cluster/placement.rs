@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use crate::event::{NodeView, Taint};
 
+/// A key, and its value; one that is the node's own name is none here.
+type Label = (Box<str>, Option<Box<str>>);
+
 /// What pods are placed by.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Placement {
-    /// By key. One whose value is the node's own name has none here.
-    labels: Box<[(Box<str>, Option<Box<str>>)]>,
+    /// In the order of their keys.
+    labels: Box<[Label]>,
     /// What keeps pods off that do not bear it.
     taints: Box<[Taint]>,
 }
