@@ -16,12 +16,14 @@ use crate::window::{NodeSlot, Windows};
 
 use domains::Domains;
 use placement::Placements;
+use serving::Serving;
 
 mod domains;
 mod inventory;
 mod member;
 mod observe;
 mod placement;
+mod serving;
 mod uid;
 mod widows;
 
@@ -50,6 +52,7 @@ pub struct Cluster {
     pool_changes: Vec<u64>,
     domains: Domains,
     placements: Placements,
+    serving: Serving,
     /// Under which name each VM is.
     vms: BTreeMap<VmId, NodeSlot>,
     /// VMs beyond the one that their name shows.
@@ -126,6 +129,7 @@ impl Cluster {
             name: settings.cluster.clone(),
             pool_members: vec![Vec::new(); pools.len()],
             pool_changes: vec![0; pools.len()],
+            serving: Serving::new(pools.len()),
             pools,
             domains: Domains::default(),
             placements: Placements::default(),

@@ -122,12 +122,7 @@ impl Sight<'_> {
     /// Nodes of the pool that serve.
     pub(crate) fn ready(&self, pool: PoolSlot) -> u32 {
         let kubernetes = self.pool_settings(pool).is_none_or(|pool| pool.kubernetes);
-        let ready = self
-            .cluster
-            .pool(pool)
-            .filter(|member| member.serves(kubernetes))
-            .count();
-        u32::try_from(ready).unwrap_or(u32::MAX)
+        self.cluster.serving(pool, kubernetes)
     }
 
     pub(crate) fn pool_settings(&self, pool: PoolSlot) -> Option<&crate::settings::PoolSettings> {

@@ -267,8 +267,13 @@ impl Cluster {
         if view.ready == Ready::True {
             self.take_back(slot, slots);
         }
-        let place = self.members.get_mut(slot.0 as usize);
-        let before = place.and_then(|place| place.as_mut()?.node.take());
+        let before = match self.members.get_mut(slot.0 as usize) {
+            Some(Some(member)) => {
+                self.serving.leave(member);
+                member.node.take()
+            }
+            _ => None,
+        };
         let had = before.as_ref().map(|before| &before.placement);
         let placement = self.placements.share(had, view);
         let mut node = Node::new(view, placement, now);
@@ -283,12 +288,13 @@ impl Cluster {
             .member(slot)
             .and_then(|member| member.server.as_ref())
             .is_some_and(|server| server.marked);
-        if let Some(member) = self.at_mut(slot) {
+        if let Some(Some(member)) = self.members.get_mut(slot.0 as usize) {
             let shown = member.server.as_ref().map(|server| &server.id);
             if let Some(id) = shown.filter(|id| node.vm.as_ref() == Some(*id)) {
                 node.vm = Some(id.clone());
             }
             member.node = Some(node);
+            self.serving.enter(member);
         }
         // The VM's metadata says which pool, else the Node's label. A node whose VM is gone
         // stays where it was.
@@ -324,14 +330,21 @@ impl Cluster {
                 self.domains.leave(before);
             }
         }
-        std::mem::replace(&mut member.server, server)
+        self.serving.leave(member);
+        let before = std::mem::replace(&mut member.server, server);
+        self.serving.enter(member);
+        before
     }
 
     fn drop_node(&mut self, name: &NodeName, slots: &mut Slots<'_>) {
         if let Some(slot) = self.slot(name.as_str()) {
-            let node = self.at_mut(slot).and_then(|member| member.node.take());
-            if let Some(node) = node {
-                self.placements.let_go(&node.placement);
+            if let Some(Some(member)) = self.members.get_mut(slot.0 as usize) {
+                self.serving.leave(member);
+                let node = member.node.take();
+                self.serving.enter(member);
+                if let Some(node) = node {
+                    self.placements.let_go(&node.placement);
+                }
             }
             self.leave_if_empty(slot, slots);
         }
@@ -390,7 +403,9 @@ impl Cluster {
         let Some(Some(member)) = self.members.get_mut(slot.0 as usize) else {
             return;
         };
+        self.serving.leave(member);
         let before = std::mem::replace(&mut member.pool, pool);
+        self.serving.enter(member);
         if before == pool {
             return;
         }
