@@ -19,7 +19,7 @@ use rhizome_connectors::delivery::ReceiveError;
 use rhizome_connectors::{Ack, Delivery, Outlet, Position};
 use rhizome_engine::action::{Action, Failure, FailureKind};
 use rhizome_engine::decision::Reason;
-use rhizome_engine::event::{Input, OperatorRequest};
+use rhizome_engine::event::{Batch, Input, OperatorRequest};
 use rhizome_engine::journal::Record;
 use rhizome_engine::notice::Notice;
 use rhizome_engine::time::{Clock, Monotonic, Now};
@@ -42,6 +42,10 @@ const SCRIPT_DEADLINE: Duration = Duration::from_millis(50);
 /// Deliveries that are stepped before their records are synced together. One sync costs up to
 /// a few milliseconds; what waits meanwhile is taken in one go.
 const DELIVERIES_PER_SYNC: usize = 32;
+
+/// Records that are looked at in one step at most, unless one delivery has more. Whoever acts on the
+/// first of them waits for the last: so many take a few milliseconds.
+const RECORDS_PER_STEP: usize = 2_000;
 
 /// A failed journal is tried again this often, on the wall.
 const JOURNAL_RETRY: Duration = Duration::from_secs(5);
@@ -110,6 +114,8 @@ struct Thread {
     failed_at: Option<Monotonic>,
     windows_at: Monotonic,
     acks: Vec<Ack>,
+    /// Taken from the channel and not stepped yet.
+    batches: Vec<Batch>,
     output: Output,
 }
 
@@ -126,6 +132,7 @@ impl Thread {
             failed_at: None,
             windows_at: now,
             acks: Vec::new(),
+            batches: Vec::new(),
             output: Output::default(),
         }
     }
@@ -150,11 +157,16 @@ impl Thread {
             Ok(delivery) => {
                 self.deliver(delivery, draining);
                 for _ in 1..DELIVERIES_PER_SYNC {
+                    // What is to be done waits for nothing more than its sync.
+                    if !self.output.actions.is_empty() {
+                        break;
+                    }
                     let Ok(delivery) = self.core.outlet.try_receive() else {
                         break;
                     };
                     self.deliver(delivery, draining);
                 }
+                self.step_batches();
             }
             Err(ReceiveError::Timeout) => {}
             Err(ReceiveError::Stopped) => return false,
@@ -185,16 +197,34 @@ impl Thread {
         if draining && !matches!(input, Input::Outcome(..)) {
             return;
         }
-        let now = self.core.clock.now();
-        let output = if let Input::Batch(batch) = input {
-            let output = self.core.engine.step_batch(now, &batch);
-            self.core.outlet.give_back(batch);
-            output
-        } else {
-            self.core.engine.step(now, input)
-        };
-        self.take(output);
         self.acks.extend(ack);
+        match input {
+            Input::Batch(batch) => {
+                let waiting: usize = self.batches.iter().map(Batch::len).sum();
+                if waiting + batch.len() > RECORDS_PER_STEP {
+                    self.step_batches();
+                }
+                self.batches.push(batch);
+            }
+            // In the order in which they came.
+            input => {
+                self.step_batches();
+                self.step(input);
+            }
+        }
+    }
+
+    /// Takes in the batches that wait together: what they touch is looked at once.
+    fn step_batches(&mut self) {
+        if self.batches.is_empty() {
+            return;
+        }
+        let now = self.core.clock.now();
+        let output = self.core.engine.step_batches(now, &self.batches);
+        for batch in self.batches.drain(..) {
+            self.core.outlet.give_back(batch);
+        }
+        self.take(output);
     }
 
     fn step(&mut self, input: Input) {

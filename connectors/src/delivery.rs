@@ -20,8 +20,8 @@ use rhizome_engine::time::Timestamp;
 /// records, some 16 MB.
 pub const CHANNEL_DELIVERIES: usize = 64;
 
-/// Emptied batches kept for the next use; more are freed.
-const SPARE_BATCHES: usize = 8;
+/// Emptied batches kept for the next use; more are freed. As many as the engine takes in one go.
+const SPARE_BATCHES: usize = 32;
 
 /// One thing handed over, and what must be told once it is safely in the journal.
 #[derive(Debug)]

@@ -47,6 +47,8 @@ const HOT: usize = 25;
 const TURN: usize = 12;
 /// Ticks that are measured by themselves: too few for anybody to count as silent.
 const TICKS: u64 = 10;
+/// What agents send beside, and no policy names.
+const UNNAMED: [&str; 5] = ["load1", "disk.used", "net.rx", "net.tx", "uptime"];
 const SILENCE: Duration = Duration::from_secs(30);
 const SIZES: [usize; 3] = [1_000, 10_000, 100_000];
 
@@ -264,7 +266,7 @@ impl Fleet {
         }
         let before = cpu_ns();
         for (batch, now) in batches.iter().zip(&times) {
-            let out = self.engine.step_batch(*now, batch);
+            let out = self.engine.step_batches(*now, [batch]);
             self.note(*now, &out);
         }
         let spent = cpu_ns() - before;
@@ -304,6 +306,9 @@ impl Fleet {
             for (metric, value) in [("cpu", cpu), ("memory", memory)] {
                 let value = (level + 0.2 * (value - 0.5)).clamp(0.0, 1.0);
                 batch.push_sample(metric, "", Form::Value, value);
+            }
+            for metric in UNNAMED {
+                batch.push_sample(metric, "", Form::Value, memory);
             }
         }
     }

@@ -19,12 +19,14 @@ use crate::notice::Notice;
 use crate::planner::{Needs, Outlooks};
 use crate::policy::{PolicyError, PolicySet};
 use crate::rules::{Deadline, Rules, Watch};
+use crate::samples::Places;
 use crate::settings::{PoolSettings, Settings};
 use crate::signals::{Calm, InFlight, Sight};
 use crate::sweep::Sweep;
 use crate::time::{Monotonic, Now};
 use crate::window::{NodeSlot, SnapshotError, Windows};
 
+mod ahead;
 mod attention;
 mod braking;
 mod inputs;
@@ -169,7 +171,10 @@ pub struct Engine {
     flowed: Option<Now>,
     /// Whether a sample of the record at hand went to a window.
     pub(crate) pushed: bool,
+    pub(crate) places: Places,
     touched: Touched,
+    /// Of the records of the batch at hand.
+    slots: Vec<Option<NodeSlot>>,
     touched_pools: Vec<bool>,
     changes: Vec<Change>,
 }
@@ -237,7 +242,9 @@ impl Engine {
             replan: false,
             flowed: None,
             pushed: false,
+            places: Places::default(),
             touched: Touched::default(),
+            slots: Vec::new(),
             changes: Vec::new(),
             state,
         };
@@ -263,10 +270,9 @@ impl Engine {
 
     /// Takes one input in at `now` and says what is to be done.
     pub fn step(&mut self, now: Now, input: Input) -> Output {
-        self.now = now;
         self.begin_step(now);
         match input {
-            Input::Batch(batch) => self.batch(now, &batch),
+            Input::Batch(batch) => self.batches(now, [&batch]),
             Input::Observation(observation) => self.observation(now, observation),
             Input::Alert(alert) => self.alert(now, &alert),
             Input::Source(report) => {
@@ -282,6 +288,30 @@ impl Engine {
             Input::JournalHealth(well) => self.journal_health(now, well),
             Input::Tick => {}
         }
+        self.end_step(now)
+    }
+
+    /// Takes in the batches that wait together, in one look, and without copying them: what a
+    /// connector reads into is used again.
+    pub fn step_batches<'a>(
+        &mut self,
+        now: Now,
+        batches: impl IntoIterator<Item = &'a Batch>,
+    ) -> Output {
+        self.begin_step(now);
+        self.batches(now, batches);
+        self.end_step(now)
+    }
+
+    fn begin_step(&mut self, now: Now) {
+        self.now = now;
+        self.watch_clock(now);
+        let (suspects, facts) = self.world.suspects();
+        suspects.advance(now, facts);
+    }
+
+    /// What is due by now, and what follows from what came in.
+    fn end_step(&mut self, now: Now) -> Output {
         if now.mono >= self.next_tick {
             self.tick(now);
         } else if self.rules.wake_at().is_some_and(|at| at <= now.mono) {
@@ -300,20 +330,6 @@ impl Engine {
             None => self.next_tick,
         });
         std::mem::take(&mut self.out)
-    }
-
-    /// Takes a batch in without copying it: what a connector reads into is used again.
-    pub fn step_batch(&mut self, now: Now, batch: &Batch) -> Output {
-        self.now = now;
-        self.begin_step(now);
-        self.batch(now, batch);
-        self.step(now, Input::Tick)
-    }
-
-    fn begin_step(&mut self, now: Now) {
-        self.watch_clock(now);
-        let (suspects, facts) = self.world.suspects();
-        suspects.advance(now, facts);
     }
 
     /// All durable state as one record, for the head of a compacted journal.
@@ -373,6 +389,7 @@ impl Engine {
         }
         self.joins = Joins::restore(joins)?;
         self.world.windows = windows;
+        self.places.forget();
         self.kept = (0..)
             .map(NodeSlot)
             .zip(&names)

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use foldhash::fast::FixedState;
 
-use crate::cluster::PoolSlot;
+use crate::cluster::{Cluster, PoolSlot};
 use crate::names::PoolName;
-use crate::policy::{PolicyError, PolicySet, PoolFacts, RuleKind, Signal, Subject, Verdict};
-use crate::signals::{Memo, MemoReader, NodeReader, Sight};
+use crate::policy::{PolicyError, PolicySet, PoolFacts, RuleKind, Signal};
+use crate::signals::{Memo, Sight};
 use crate::time::Monotonic;
 use crate::window::NodeSlot;
 use asked::Asked;
@@ -21,7 +21,10 @@ use sums::Sums;
 
 mod asked;
 mod bodies;
+mod nodes;
 mod pools;
+mod screen;
+mod spans;
 mod standing;
 mod sums;
 mod timers;
@@ -30,12 +33,9 @@ pub use bodies::Deadline;
 pub(crate) use bodies::Watch;
 pub(crate) use standing::NodeKey;
 
+use screen::Screen;
+use spans::Question;
 use standing::Standing;
-use timers::SLICE_MS;
-
-/// A body is entered again this long after the last time while its condition holds, so that a
-/// proposal follows the values without a script being run per record.
-const BODY_AGAIN: Duration = Duration::from_secs(60);
 
 /// The rules and how far each has come.
 #[derive(Debug)]
@@ -44,6 +44,14 @@ pub(crate) struct Rules {
     /// By pool slot: the places of its rules in the set.
     node_rules: Vec<Vec<usize>>,
     pool_rules: Vec<Vec<usize>>,
+    /// By pool slot: what rules out the rules of a node.
+    screens: Vec<Screen>,
+    /// By rule: what rules it out, if it is a pool's.
+    questions: Vec<Vec<Question>>,
+    /// By node slot: the pool by whose rules no condition held when it was last looked at.
+    calm: Vec<Option<PoolSlot>>,
+    /// Rules that were not ruled out, for its memory only.
+    left: Vec<usize>,
     /// By rule: the node or pool slots for which the condition holds, and since when. Few in a
     /// healthy fleet, and only looked up.
     since: Vec<Holds>,
@@ -89,8 +97,14 @@ impl Rules {
             .collect();
         silences.sort_unstable();
         silences.dedup();
+        let node_rules = of_pool(healed);
+        let screens = node_rules.iter();
         Self {
-            node_rules: of_pool(healed),
+            screens: screens.map(|rules| Screen::new(&policies, rules)).collect(),
+            questions: questions(&policies),
+            calm: Vec::new(),
+            left: Vec::new(),
+            node_rules,
             pool_rules: of_pool(scaled),
             since: vec![Holds::default(); policies.rules().len()],
             nodes: BTreeMap::new(),
@@ -182,6 +196,8 @@ impl Rules {
         let place = slot.0 as usize;
         if self.looked.len() <= place {
             self.looked.resize(place + 1, 0);
+            // What may have been kept of an earlier set says otherwise.
+            self.calm.resize(place + 1, None);
         }
         self.arm(now.0, slot);
     }
@@ -199,86 +215,10 @@ impl Rules {
         self.left(slot);
     }
 
-    /// Evaluates the rules of a node. Its timer is set anew if it has none in the near future.
-    pub(crate) fn look_at_node(&mut self, sight: Sight<'_>, slot: NodeSlot, watch: &Watch) {
-        self.record(sight, slot, watch);
-        if sight.cluster.member(slot).is_some()
-            && let Some(due) = self.due(sight, slot)
-        {
-            self.arm(due.max(sight.now.mono.0 + SLICE_MS), slot);
-        }
-    }
-
-    /// Evaluates the rules of a node that a record came of. Its timer stays as it is.
-    pub(crate) fn record(&mut self, sight: Sight<'_>, slot: NodeSlot, watch: &Watch) {
-        if let Some(looked) = self.looked.get_mut(slot.0 as usize) {
-            *looked = sight.now.mono.0.max(1);
-        }
-        let Some(member) = sight.cluster.member(slot) else {
-            return;
-        };
-        let Some(pool) = member.pool else { return };
-        let policies = Arc::clone(&self.policies);
-        let mut memo = std::mem::take(&mut self.memo);
-        memo.begin();
-        let mut reader = MemoReader {
-            reader: NodeReader { sight, slot },
-            memo: &mut memo,
-        };
-        let count = self.node_rules.get(usize::from(pool.0)).map_or(0, Vec::len);
-        for index in 0..count {
-            let place = self
-                .node_rules
-                .get(usize::from(pool.0))
-                .and_then(|r| r.get(index));
-            let Some((place, rule)) =
-                place.and_then(|place| Some((*place, policies.rules().get(*place)?)))
-            else {
-                continue;
-            };
-            let holds = if rule.native {
-                policies.verdict(place, &mut reader) == Verdict::True
-            } else {
-                let subject = Subject::Node {
-                    name: member.name.clone(),
-                    pool: facts(sight, pool),
-                };
-                self.closure_holds(place, &subject, &mut reader, watch)
-            };
-            let held = self.held(place, slot.0 as usize, holds, sight.now.mono, rule.hold);
-            match held {
-                Held::No => {}
-                Held::Ends => {
-                    self.nodes.remove(&(slot, place));
-                }
-                // Set once, not with each record of the hold.
-                Held::Begins(due) => self.arm(due, slot),
-                Held::NotYet => {}
-                Held::Yes => {
-                    let again = self
-                        .nodes
-                        .get(&(slot, place))
-                        .is_none_or(|standing| sight.now.mono.since(standing.ran()) >= BODY_AGAIN);
-                    if again {
-                        let subject = Subject::Node {
-                            name: member.name.clone(),
-                            pool: facts(sight, pool),
-                        };
-                        let proposals = self.propose(place, &subject, &mut reader, watch);
-                        self.fresh = true;
-                        let standing = Standing::new(proposals, sight.now.mono, None);
-                        self.nodes.insert((slot, place), standing);
-                    }
-                }
-            }
-        }
-        self.memo = memo;
-    }
-
     /// A record changed the windows of a node.
-    pub(crate) fn changed(&mut self, sight: Sight<'_>, slot: NodeSlot) {
-        if let Some(pool) = sight.cluster.member(slot).and_then(|member| member.pool) {
-            let members = sight.cluster.in_pool(pool).len();
+    pub(crate) fn changed(&mut self, cluster: &Cluster, slot: NodeSlot) {
+        if let Some(pool) = cluster.member(slot).and_then(|member| member.pool) {
+            let members = cluster.in_pool(pool).len();
             self.sums.changed(pool, slot, members);
         }
     }
@@ -375,6 +315,16 @@ fn scaled(kind: &RuleKind) -> Option<&PoolName> {
         RuleKind::ScaleUp(pool) | RuleKind::ScaleDown(pool) => Some(pool),
         _ => None,
     }
+}
+
+/// What rules out the rules of pools, by rule.
+fn questions(policies: &PolicySet) -> Vec<Vec<Question>> {
+    let rules = policies.rules().iter().enumerate();
+    let of_rule = rules.map(|(place, rule)| match scaled(&rule.kind) {
+        Some(_) => Question::all(policies, place),
+        None => Vec::new(),
+    });
+    of_rule.collect()
 }
 
 pub(crate) fn facts(sight: Sight<'_>, pool: PoolSlot) -> PoolFacts {

@@ -6,7 +6,40 @@ use crate::engine::Engine;
 use crate::event::{Form, RecordRef, SampleRef};
 use crate::join::PartSample;
 use crate::time::{Now, Timestamp};
-use crate::window::{NodeSlot, Pushed, Sample};
+use crate::window::{MetricSlot, NodeSlot, Pushed, Sample, Windows};
+
+/// Samples of a record whose metrics are remembered by their place in it.
+const PLACES_KEPT: usize = 64;
+
+/// The metrics of the last records, by their place in them. Agents send the same ones in the same
+/// order, so that most need no looking up.
+#[derive(Debug, Default)]
+pub(crate) struct Places(Vec<(String, Option<MetricSlot>)>);
+
+impl Places {
+    /// The plan of the windows is another.
+    pub(crate) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// The slot of a metric; none if no policy names it.
+    fn slot(&mut self, windows: &Windows, place: usize, metric: &str) -> Option<MetricSlot> {
+        if let Some((known, slot)) = self.0.get(place)
+            && known == metric
+        {
+            return *slot;
+        }
+        let slot = windows.metric_slot(metric);
+        if let Some((known, kept)) = self.0.get_mut(place) {
+            known.clear();
+            known.push_str(metric);
+            *kept = slot;
+        } else if place == self.0.len() && place < PLACES_KEPT {
+            self.0.push((metric.to_owned(), slot));
+        }
+        slot
+    }
+}
 
 impl Engine {
     /// Takes in one record: every record is also a heartbeat. Says whether a window may have changed.
@@ -27,14 +60,15 @@ impl Engine {
             // Its silence begins to count earlier than was known.
             self.world.watch(slot);
         }
-        for sample in record.samples() {
+        for (place, sample) in record.samples().enumerate() {
             if sample.form == Form::Value {
                 let taken = Sample {
                     time,
                     value: sample.value,
                     interval,
                 };
-                self.take_sample(now, slot, sample.metric, taken, refill);
+                let metric = self.places.slot(&self.world.windows, place, sample.metric);
+                self.take_sample(now, slot, metric, taken, refill);
             } else {
                 self.take_part(now, slot, &sample, time, interval, refill);
             }
@@ -67,7 +101,8 @@ impl Engine {
                 value: whole.value,
                 interval: whole.interval,
             };
-            self.take_sample(now, slot, whole.metric, taken, refill);
+            let metric = self.world.windows.metric_slot(whole.metric);
+            self.take_sample(now, slot, metric, taken, refill);
         }
         self.joined = joined;
     }
@@ -76,16 +111,16 @@ impl Engine {
         &mut self,
         now: Now,
         slot: NodeSlot,
-        metric: &str,
+        metric: Option<MetricSlot>,
         sample: Sample,
         refill: bool,
     ) {
-        let windows = &mut self.world.windows;
         // A metric that no policy names is not kept.
-        let Some(metric) = windows.metric_slot(metric) else {
+        let Some(metric) = metric else {
             return;
         };
         self.pushed = true;
+        let windows = &mut self.world.windows;
         let pushed = if refill {
             windows.refill(slot, metric, sample, now.wall)
         } else {

@@ -46,6 +46,8 @@ use pace::Pace;
 use plan::Spec;
 use series::Metric;
 
+mod ahead;
+mod bounds;
 mod columns;
 mod coverage;
 mod exact;
@@ -58,6 +60,7 @@ mod stat;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use bounds::{Part, Span};
 pub use coverage::MAX_INTERVAL;
 pub(crate) use exact::ExactSum;
 pub use plan::{FUTURE_BOUND, MAX_WINDOW};
@@ -363,6 +366,36 @@ impl Windows {
     ) -> Option<f64> {
         let (metric, window) = self.window(metric, window)?;
         metric.value(slot.0 as usize, stat, window, now)
+    }
+
+    /// What [`Windows::value`] lies within if there is one; nothing if that is not known cheaply.
+    pub(crate) fn bounds(
+        &self,
+        slot: NodeSlot,
+        metric: MetricSlot,
+        stat: Stat,
+        window: Duration,
+        now: Timestamp,
+    ) -> Option<(f64, f64)> {
+        let (metric, window) = self.window(metric, window)?;
+        let window = metric.spec.windows.get(window)?;
+        metric.bounds(slot.0 as usize, stat, window, now)
+    }
+
+    /// What a node adds to its pool's [`Span`] over a window.
+    pub(crate) fn part(
+        &self,
+        slot: NodeSlot,
+        metric: MetricSlot,
+        window: Duration,
+        now: Timestamp,
+    ) -> Part {
+        let part = || {
+            let (metric, window) = self.window(metric, window)?;
+            let window = metric.spec.windows.get(window)?;
+            Some(metric.part(slot.0 as usize, window, now))
+        };
+        part().unwrap_or_default()
     }
 
     /// Which pane of a metric runs at `now`. In one pane a reading changes only with a sample.

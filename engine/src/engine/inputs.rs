@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::ahead::AHEAD;
 use super::{Engine, World};
 use crate::cluster::{Change, Known, PoolSlot, Slots};
 use crate::event::{Batch, Observation};
@@ -44,17 +45,36 @@ impl Touched {
 }
 
 impl Engine {
-    pub(super) fn batch(&mut self, now: Now, batch: &Batch) {
+    /// Takes in what came together, and looks once at the nodes and pools that it is about.
+    pub(super) fn batches<'a>(&mut self, now: Now, batches: impl IntoIterator<Item = &'a Batch>) {
+        let mut live = false;
+        for batch in batches {
+            self.take_batch(now, batch);
+            live |= !batch.refill;
+        }
+        if live {
+            self.look_at_touched(now);
+        }
+    }
+
+    fn take_batch(&mut self, now: Now, batch: &Batch) {
         let mut shortest = None;
-        for record in batch.records() {
+        let mut slots = std::mem::take(&mut self.slots);
+        let cluster = &self.world.cluster;
+        slots.clear();
+        slots.extend(batch.records().map(|record| cluster.slot(record.node())));
+        for (place, (record, slot)) in batch.records().zip(&slots).enumerate() {
+            if place % AHEAD == 0 {
+                self.ask_ahead(slots.get(place..).unwrap_or_default());
+            }
             self.counters.records += 1;
-            let Some(slot) = self.world.cluster.slot(record.node()) else {
+            let Some(slot) = *slot else {
                 self.world.cluster.count_unknown(record.node());
                 self.counters.unknown += 1;
                 continue;
             };
             if self.take_record(now, slot, record, batch.refill) {
-                self.rules.changed(self.world.sight(now), slot);
+                self.rules.changed(&self.world.cluster, slot);
             }
             if !batch.refill {
                 self.touched.insert(slot);
@@ -62,24 +82,20 @@ impl Engine {
                 shortest = shortest.into_iter().chain(interval).min();
             }
         }
-        if batch.refill {
-            return;
-        }
-        if !batch.is_empty() {
+        self.slots = slots;
+        if !batch.refill && !batch.is_empty() {
             let World {
                 brakes, settings, ..
             } = &mut self.world;
             brakes.delivered(now, settings, batch.source, shortest);
         }
+    }
+
+    fn look_at_touched(&mut self, now: Now) {
         let mut touched = std::mem::take(&mut self.touched);
+        let sight = self.world.sight(now);
         for slot in touched.drain() {
-            let sight = self.world.sight(now);
-            self.rules.record(sight, slot, &self.watch);
-            let pool = self
-                .world
-                .cluster
-                .member(slot)
-                .and_then(|member| member.pool);
+            let pool = self.rules.record(sight, slot, &self.watch);
             if let Some(pool) = pool
                 && let Some(flag) = self.touched_pools.get_mut(usize::from(pool.0))
             {
@@ -178,6 +194,7 @@ impl Engine {
     pub(super) fn policies(&mut self, now: Now, policies: Arc<PolicySet>) {
         let pools: Vec<_> = self.world.settings.pools.keys().cloned().collect();
         self.world.windows.replan(policies.plan());
+        self.places.forget();
         self.rules.replace(policies, &pools, now.mono);
         self.note_policies(now);
     }

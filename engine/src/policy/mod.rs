@@ -39,6 +39,7 @@ use crate::window::{MetricSlot, Reading, Stat, WindowPlan};
 use load::{Asked, Loaded};
 
 pub use error::{Finding, PolicyError};
+pub(crate) use program::Need;
 
 /// One policy file as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -294,6 +295,14 @@ impl PolicySet {
             Some(Asked::Native(program)) => program.verdict(&self.loaded.signals, reader),
             Some(Asked::Always) => Verdict::True,
             Some(Asked::Closure(_)) | None => Verdict::Unknown,
+        }
+    }
+
+    /// What rule number `rule` cannot hold without, as far as its condition tells at a glance.
+    pub(crate) fn needs(&self, rule: usize) -> Vec<Need> {
+        match self.loaded.parts.get(rule).map(|parts| &parts.asked) {
+            Some(Asked::Native(program)) => program.needs(),
+            Some(Asked::Always | Asked::Closure(_)) | None => Vec::new(),
         }
     }
 

@@ -24,6 +24,27 @@ struct Use {
     bound: Option<f64>,
 }
 
+/// A signal against a constant, without which a condition cannot hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Need {
+    /// Its place among the signals of the set.
+    pub(crate) signal: u32,
+    comparison: Comparison,
+    bound: f64,
+}
+
+impl Need {
+    /// Whether any value from `least` to `greatest` fulfils it.
+    pub(crate) fn may_be(&self, (least, greatest): (f64, f64)) -> bool {
+        match self.comparison {
+            Comparison::Less | Comparison::LessOrEqual => self.comparison.holds(least, self.bound),
+            Comparison::Greater | Comparison::GreaterOrEqual => {
+                self.comparison.holds(greatest, self.bound)
+            }
+        }
+    }
+}
+
 /// The place of a number or a truth in its list. Trees have at most `MAX_TREE` nodes.
 type Place = u16;
 
@@ -66,6 +87,26 @@ impl Program {
             reader,
         };
         run.truth(u16::try_from(root).unwrap_or(Place::MAX))
+    }
+
+    /// What it cannot hold without, in the order of the text: the thresholds that `and` joins at
+    /// its root.
+    pub(super) fn needs(&self) -> Vec<Need> {
+        let mut needs = Vec::new();
+        let root = self.truths.len().checked_sub(1);
+        let mut left: Vec<_> = root.into_iter().collect();
+        while let Some(op) = left.pop().and_then(|place| self.truths.get(place)) {
+            match *op {
+                TruthOp::Threshold(signal, comparison, bound) => needs.push(Need {
+                    signal,
+                    comparison,
+                    bound,
+                }),
+                TruthOp::And(one, other) => left.extend([usize::from(other), usize::from(one)]),
+                _ => {}
+            }
+        }
+        needs
     }
 
     /// The values that it sees, in the order of the text.

@@ -36,22 +36,29 @@ impl Rules {
         if let Some(looked) = self.pool_looked.get_mut(usize::from(pool.0)) {
             *looked = Some(sight.now.mono);
         }
+        let Some(rules) = self.pool_rules.get_mut(usize::from(pool.0)) else {
+            return;
+        };
+        let rules = std::mem::take(rules);
         let policies = Arc::clone(&self.policies);
-        let places = self
-            .pool_rules
-            .get(usize::from(pool.0))
-            .cloned()
-            .unwrap_or_default();
         let mut sums = std::mem::take(&mut self.sums);
-        for place in places {
+        for place in rules.iter().copied() {
             let Some(rule) = policies.rules().get(place) else {
                 continue;
             };
+            let out = self.questions.get(place).is_some_and(|questions| {
+                let mut questions = questions.iter();
+                questions.any(|question| question.rules_out(&mut sums, sight, pool))
+            });
             let mut reader = SumReader {
                 reader: PoolReader { sight, pool },
                 sums: &mut sums,
             };
-            let holds = policies.verdict(place, &mut reader) == Verdict::True;
+            if cfg!(test) && out {
+                let verdict = policies.verdict(place, &mut reader.reader);
+                assert_ne!(verdict, Verdict::True, "rule {place} was ruled out");
+            }
+            let holds = !out && policies.verdict(place, &mut reader) == Verdict::True;
             let held = self.held(place, usize::from(pool.0), holds, sight.now.mono, rule.hold);
             if held != Held::Yes {
                 self.pools.remove(&(pool, place));
@@ -66,6 +73,9 @@ impl Rules {
             }
         }
         self.sums = sums;
+        if let Some(kept) = self.pool_rules.get_mut(usize::from(pool.0)) {
+            *kept = rules;
+        }
     }
 
     /// Whether the body of a rule that holds is entered: with the second, and at once when the

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::cluster::PoolSlot;
 use crate::policy::{Signal, SignalReader};
 use crate::signals::{PoolReader, Sight};
-use crate::window::{ExactSum, MetricSlot, NodeSlot, Reading, Stat};
+use crate::window::{ExactSum, MetricSlot, NodeSlot, Part, Reading, Span, Stat};
 
 /// Changes of a pool that are kept for sums that are read seldom, before each of its members.
 /// More than its members are dearer to follow than the pool is to read.
@@ -19,43 +19,86 @@ const CHANGES_KEPT: usize = 64;
 /// The sums of all pools.
 #[derive(Debug, Default)]
 pub(super) struct Sums {
-    pools: Vec<PoolSums>,
+    pub(super) pools: Vec<PoolSums>,
     /// By signal and node slot: what the node has in its pool's sum; not a number if nothing.
     shares: Vec<Vec<f64>>,
+    /// The same of its pool's span.
+    pub(super) parts: Vec<Vec<Part>>,
 }
 
 #[derive(Debug, Default)]
-struct PoolSums {
+pub(super) struct PoolSums {
     /// Nodes whose windows have changed, the newest last; one may be in it more than once.
-    changed: Vec<NodeSlot>,
+    pub(super) changed: Vec<NodeSlot>,
     /// Of the signals that were read, the few there are.
-    sums: Vec<Sum>,
+    sums: Vec<Kept<ExactSum>>,
+    /// Of those that were asked for their span.
+    pub(super) spans: Vec<Kept<Span>>,
     /// Whether a signal was read that no sum is kept of.
     dear: bool,
 }
 
 /// What a sum was made of. If any of it is another now, so is all of the sum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Basis {
+pub(super) struct Basis {
     pane: i64,
     members: u64,
 }
 
+/// What is kept of a pool for a signal.
 #[derive(Debug)]
-struct Sum {
+pub(super) struct Kept<T> {
     signal: u32,
-    basis: Option<Basis>,
+    pub(super) basis: Option<Basis>,
     /// How many of `changed` are in it.
-    followed: usize,
-    exact: ExactSum,
+    pub(super) followed: usize,
+    pub(super) total: T,
 }
 
 /// A signal over a window.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
-    metric: MetricSlot,
-    stat: Stat,
-    window: Duration,
+pub(super) struct Asked {
+    pub(super) metric: MetricSlot,
+    pub(super) stat: Stat,
+    pub(super) window: Duration,
+}
+
+impl Basis {
+    pub(super) fn of(sight: Sight<'_>, pool: PoolSlot, metric: MetricSlot) -> Option<Self> {
+        Some(Self {
+            pane: sight.windows.pane(metric, sight.now.wall)?,
+            members: sight.cluster.changes_of(pool),
+        })
+    }
+}
+
+impl<T: Default> Kept<T> {
+    /// What is kept for the signal, which may be nothing yet.
+    pub(super) fn of(all: &mut Vec<Self>, signal: u32) -> Option<&mut Self> {
+        let at = match all.iter().position(|kept| kept.signal == signal) {
+            Some(at) => at,
+            None => {
+                all.push(Self {
+                    signal,
+                    basis: None,
+                    followed: 0,
+                    total: T::default(),
+                });
+                all.len() - 1
+            }
+        };
+        all.get_mut(at)
+    }
+}
+
+impl<T> Kept<T> {
+    /// What was noted as changed is forgotten: who did not follow it has to begin anew.
+    fn forget(&mut self, noted: usize) {
+        if self.followed < noted {
+            self.basis = None;
+        }
+        self.followed = 0;
+    }
 }
 
 impl Sums {
@@ -63,6 +106,7 @@ impl Sums {
         Self {
             pools: (0..pools).map(|_| PoolSums::default()).collect(),
             shares: Vec::new(),
+            parts: Vec::new(),
         }
     }
 
@@ -71,19 +115,18 @@ impl Sums {
         let Some(of_pool) = self.pools.get_mut(usize::from(pool.0)) else {
             return;
         };
-        let kept = of_pool.changed.len();
-        let unread = of_pool.sums.iter().all(|sum| sum.followed < kept);
-        let known = unread && of_pool.changed.last() == Some(&slot);
-        if of_pool.sums.is_empty() || known {
+        let noted = of_pool.changed.len();
+        let sums = of_pool.sums.iter().map(|sum| sum.followed);
+        let spans = of_pool.spans.iter().map(|span| span.followed);
+        let Some(furthest) = sums.chain(spans).max() else {
+            return;
+        };
+        if furthest < noted && of_pool.changed.last() == Some(&slot) {
             return;
         }
-        if kept >= members.max(CHANGES_KEPT) {
-            for sum in &mut of_pool.sums {
-                if sum.followed < kept {
-                    sum.basis = None;
-                }
-                sum.followed = 0;
-            }
+        if noted >= members.max(CHANGES_KEPT) {
+            of_pool.sums.iter_mut().for_each(|sum| sum.forget(noted));
+            of_pool.spans.iter_mut().for_each(|span| span.forget(noted));
             of_pool.changed.clear();
         }
         of_pool.changed.push(slot);
@@ -97,24 +140,9 @@ impl Sums {
     }
 
     fn read(&mut self, sight: Sight<'_>, pool: PoolSlot, signal: u32, asked: Asked) -> Option<f64> {
-        let basis = Basis {
-            pane: sight.windows.pane(asked.metric, sight.now.wall)?,
-            members: sight.cluster.changes_of(pool),
-        };
+        let basis = Basis::of(sight, pool, asked.metric)?;
         let of_pool = self.pools.get_mut(usize::from(pool.0))?;
-        let at = match of_pool.sums.iter().position(|sum| sum.signal == signal) {
-            Some(at) => at,
-            None => {
-                of_pool.sums.push(Sum {
-                    signal,
-                    basis: None,
-                    followed: 0,
-                    exact: ExactSum::default(),
-                });
-                of_pool.sums.len() - 1
-            }
-        };
-        let sum = of_pool.sums.get_mut(at)?;
+        let sum = Kept::of(&mut of_pool.sums, signal)?;
         let place = signal as usize;
         if self.shares.len() <= place {
             self.shares.resize_with(place + 1, Vec::new);
@@ -129,14 +157,14 @@ impl Sums {
                 let new = share(*slot);
                 let old = std::mem::replace(kept, new);
                 if !old.is_nan() {
-                    sum.exact.remove(old);
+                    sum.total.remove(old);
                 }
                 if !new.is_nan() {
-                    sum.exact.add(new);
+                    sum.total.add(new);
                 }
             }
         } else {
-            sum.exact = ExactSum::default();
+            sum.total = ExactSum::default();
             let members = sight.cluster.in_pool(pool);
             // They are in order.
             let slots = members.last().map_or(0, |last| last.0 as usize + 1);
@@ -146,7 +174,7 @@ impl Sums {
             for slot in members {
                 let new = share(*slot);
                 if !new.is_nan() {
-                    sum.exact.add(new);
+                    sum.total.add(new);
                 }
                 if let Some(kept) = shares.get_mut(slot.0 as usize) {
                     *kept = new;
@@ -155,12 +183,12 @@ impl Sums {
             sum.basis = Some(basis);
         }
         sum.followed = of_pool.changed.len();
-        let total = sum.exact.sum()?;
+        let total = sum.total.sum()?;
         Some(match asked.stat {
             Stat::Count => total,
             Stat::Coverage => total / sight.cluster.in_pool(pool).len().max(1) as f64,
-            _ if sum.exact.count() == 0 => f64::NAN,
-            _ => total / f64::from(sum.exact.count()),
+            _ if sum.total.count() == 0 => f64::NAN,
+            _ => total / f64::from(sum.total.count()),
         })
     }
 }

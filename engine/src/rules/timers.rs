@@ -15,6 +15,23 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// shortest silence that makes sense with agents that report every few seconds.
 pub(super) const SLICE_MS: u64 = 100;
 
+/// Nodes whose memory is asked for at a time (`engine/ahead.rs`).
+const AHEAD: usize = 32;
+
+/// Reads what tells when these nodes are due.
+fn ask_ahead(sight: Sight<'_>, looked: &[u64], slots: impl Iterator<Item = NodeSlot>) {
+    let words = slots.map(|slot| {
+        let born = sight
+            .cluster
+            .member(slot)
+            .map(|member| member.born().millis());
+        let heard = sight.windows.last_heard(slot).unwrap_or_default().millis();
+        let looked = looked.get(slot.0 as usize).copied().unwrap_or_default();
+        born.unwrap_or_default() ^ heard ^ looked.cast_signed()
+    });
+    std::hint::black_box(words.fold(0, |sum, word| sum ^ word));
+}
+
 impl Rules {
     /// When a timer runs out next.
     pub(crate) fn wake_at(&self) -> Option<Monotonic> {
@@ -32,7 +49,11 @@ impl Rules {
             // One timer for each node, however often it was set: each is set anew below.
             slots.sort_unstable();
             slots.dedup();
-            for slot in slots {
+            for (place, slot) in slots.iter().copied().enumerate() {
+                if place % AHEAD == 0 {
+                    let next = slots.iter().skip(place).take(AHEAD);
+                    ask_ahead(sight, &self.looked, next.copied());
+                }
                 let looked = self.looked(slot);
                 let due = self.due(sight, slot);
                 if due.is_some_and(|due| due > sight.now.mono.0) && looked > 0 {

@@ -2,6 +2,7 @@
 //!
 //! These are the moves on the columns. Which sample goes where is decided in `series.rs`.
 
+use super::bounds::Bounds;
 use super::slab::Slab;
 
 /// Fixed-point units in 1. Ten millionths hold every ratio with seven decimals exactly, so that
@@ -34,6 +35,8 @@ pub(super) struct Series {
     /// Of the newest samples, how many follow each other within [`Spec::calm`]. Where a window
     /// lies in them nothing is missing, and nobody need look.
     pub(super) calm: u16,
+    /// What all fixed values lie within, by their upper halves.
+    pub(super) bounds: Bounds,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -153,6 +156,14 @@ impl Class {
         series.calm = series.len.min(1);
     }
 
+    /// Takes what the values lie within anew: what is gone does not stretch it any more.
+    pub(super) fn measure(&self, series: &mut Series) {
+        if series.held == Held::Fixed {
+            let values = self.fixed.block(series.values).get(series.rows());
+            series.bounds = Bounds::of(values.unwrap_or_default());
+        }
+    }
+
     /// Moves the samples to the front of their blocks.
     pub(super) fn pack(&mut self, series: &mut Series) {
         let rows = series.rows();
@@ -168,6 +179,16 @@ impl Class {
 }
 
 impl Series {
+    /// Takes note of a value that may come in, while the samples are fixed.
+    pub(super) fn stretch(&mut self, value: f64) {
+        if let (Held::Fixed, Some(units)) = (self.held, fixed(value)) {
+            if self.len == 0 {
+                self.bounds = Bounds::default();
+            }
+            self.bounds.stretch(units);
+        }
+    }
+
     pub(super) fn rows(&self) -> std::ops::Range<usize> {
         let first = usize::from(self.first);
         first..first + usize::from(self.len)
@@ -211,6 +232,7 @@ pub(super) fn make_room(series: &mut Series, classes: &mut Vec<Class>, max_rows:
         return;
     };
     class.pack(series);
+    class.measure(series);
     let slack = class.rows - usize::from(series.len);
     if slack > class.rows / 48 || class.rows >= max_rows {
         if slack == 0 {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::columns::{Class, Held, Series, calm, copy, full_tick, make_room, older, prepare};
 use super::coverage::LOOKBACK;
-use super::plan::{Pane, Spec};
+use super::plan::{Pane, Spec, WindowSpec};
 use super::stat::{self, Column};
 use super::{FUTURE_BOUND, Pushed, Reading, Sample, Stat, coverage, grow};
 use crate::time::Timestamp;
@@ -103,6 +103,7 @@ impl Metric {
             class.cut_after(series, ahead);
         }
         class.evict(series, start, horizon);
+        series.stretch(sample.value);
         let mut put = Put {
             series,
             class,
@@ -127,8 +128,7 @@ impl Metric {
         let whole = self.view(node)?;
         let window = self.spec.windows.get(window)?;
         let end = self.running(now);
-        let from = whole.start(end - window.panes * self.spec.pane, window.panes);
-        let to = whole.at(end + self.spec.pane);
+        let (from, to) = whole.range(window, &self.spec, end);
         let gaps = coverage::Gaps {
             spec: &self.spec,
             view: &whole,
@@ -157,9 +157,7 @@ impl Metric {
         }
         let whole = self.view(node)?;
         let window = self.spec.windows.get(window)?;
-        let end = self.running(now);
-        let from = whole.start(end - window.panes * self.spec.pane, window.panes);
-        let to = whole.at(end + self.spec.pane);
+        let (from, to) = whole.range(window, &self.spec, self.running(now));
         let times = whole.times.get(from..to).unwrap_or_default();
         let values = whole.values.part(from..to);
         stat::value(stat, times, values, self.spec.tick, &window.weights)
@@ -182,6 +180,10 @@ impl Metric {
             return self.pane.tick;
         }
         self.spec.pane_of(now).tick
+    }
+
+    pub(super) fn series(&self, node: usize) -> Option<&Series> {
+        self.series.get(node)
     }
 
     /// The samples of a node, if there is such a node.
@@ -244,6 +246,7 @@ impl Metric {
                 series.held = Held::Fixed;
                 series.values = class.fixed.take();
                 copy(class.fixed.block_mut(series.values), values);
+                class.measure(series);
             }
             Column::Wide(values) => {
                 series.held = Held::Wide;
@@ -386,6 +389,12 @@ impl View<'_> {
             return self.times.len();
         }
         older(self.times, self.newest, tick)
+    }
+
+    /// The samples of a window, while the pane runs that begins with `end`.
+    pub(super) fn range(&self, window: &WindowSpec, spec: &Spec, end: i64) -> (usize, usize) {
+        let from = self.start(end - window.panes * spec.pane, window.panes);
+        (from, self.at(end + spec.pane))
     }
 
     /// The same for the first tick of a window. An agent that reports once in a pane has a sample

@@ -135,6 +135,7 @@ fn check(windows: &Windows, model: &Model, slot: NodeSlot, seconds: &[u64], now:
         for stat in STATS {
             let read = windows.read(slot, CPU, stat, window, now);
             let wanted = model.read(stat, window, now);
+            within_bounds(windows, slot, stat, window, now);
             let bound = match stat {
                 Stat::Count | Stat::Coverage => 0.0,
                 // Two samples may be one tick apart, which magnifies what rounding took.
@@ -150,6 +151,18 @@ fn check(windows: &Windows, model: &Model, slot: NodeSlot, seconds: &[u64], now:
                 "{stat:?} over {seconds} s at {now}: {read:?} instead of {wanted:?}"
             );
         }
+    }
+}
+
+/// What is told without a look at the samples rules no value out.
+fn within_bounds(windows: &Windows, slot: NodeSlot, stat: Stat, window: Duration, now: Timestamp) {
+    let value = windows.value(slot, CPU, stat, window, now);
+    let bounds = windows.bounds(slot, CPU, stat, window, now);
+    if let (Some(value), Some((least, greatest))) = (value, bounds) {
+        assert!(
+            (least..=greatest).contains(&value),
+            "{stat:?} over {window:?} is {value}, not from {least} to {greatest}"
+        );
     }
 }
 
@@ -279,7 +292,9 @@ fn all_readings(
     let mut all = Vec::new();
     for seconds in seconds {
         for stat in STATS {
-            let read = windows.read(slot, CPU, stat, Duration::from_secs(*seconds), now);
+            let window = Duration::from_secs(*seconds);
+            within_bounds(windows, slot, stat, window, now);
+            let read = windows.read(slot, CPU, stat, window, now);
             let value = read.value.map(f64::to_bits);
             all.push((stat, *seconds, value, read.coverage.to_bits()));
         }

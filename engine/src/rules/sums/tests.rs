@@ -32,11 +32,37 @@ fn both(lab: &mut Lab) -> Vec<(Option<u64>, Option<u64>)> {
         };
         let by_difference = reader.value(index, signal).map(f64::to_bits);
         let whole = PoolReader { sight, pool }.read(index, signal).value;
+        within_span(&mut sums, sight, index, signal, whole);
         (by_difference, whole.map(f64::to_bits))
     });
     let pairs = pairs.collect();
     lab.engine.rules.sums = sums;
     pairs
+}
+
+/// What is told of the pool without a look at its samples rules no value out.
+fn within_span(sums: &mut Sums, sight: Sight<'_>, index: u32, signal: &Signal, value: Option<f64>) {
+    let Signal::Window {
+        metric,
+        stat: stat @ (Stat::Mean | Stat::Last | Stat::Ewma),
+        window,
+        ..
+    } = signal
+    else {
+        return;
+    };
+    let asked = Asked {
+        metric: *metric,
+        stat: *stat,
+        window: *window,
+    };
+    let span = sums.span(sight, PoolSlot(0), index, asked);
+    if let (Some(value), Some((least, greatest))) = (value, span) {
+        assert!(
+            (least..=greatest).contains(&value),
+            "{signal:?} is {value}, not from {least} to {greatest}"
+        );
+    }
 }
 
 fn speaks(lab: &mut Lab, node: usize, value: f64, late: u64) {
