@@ -105,7 +105,8 @@ mod tests {
             let uid = Uid::from(text);
             assert_eq!(uid.to_string(), text);
             assert!(uid == *text, "{text}");
-            assert!(uid == Uid::from(text) && (uid == *uuid) == (text == uuid));
+            assert_eq!(uid, uid.clone());
+            assert_eq!(uid == *uuid, text == uuid);
         }
         assert_eq!(size_of::<Uid>(), 24);
     }
