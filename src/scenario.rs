@@ -30,19 +30,3 @@ pub use file::{FileError, Outcome, files, play_file, policies_of};
 pub use model::{Fact, Fate};
 pub use parse::{Builds, Happening, ParseError, Scenario, Series, parse};
 pub use play::{PlayError, Rehearsal};
-
-/// Puts `lines` in place of what stands under `expect` in the text of a scenario.
-pub fn with_expected(text: &str, lines: &[String]) -> String {
-    let head = text
-        .lines()
-        .take_while(|line| line.trim_end() != "expect")
-        .collect::<Vec<_>>()
-        .join("\n");
-    let mut new = format!("{}\n\nexpect\n", head.trim_end());
-    for line in lines {
-        new.push_str("  ");
-        new.push_str(line);
-        new.push('\n');
-    }
-    new
-}

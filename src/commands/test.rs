@@ -43,7 +43,9 @@ struct Report {
 struct Line {
     file: PathBuf,
     ok: bool,
-    /// Why it could not be played.
+    /// Whether what came of it was written into the file.
+    rewritten: bool,
+    /// Why it could not be played, or written.
     error: Option<String>,
     /// The lines under `expect`.
     expected: Vec<String>,
@@ -86,41 +88,42 @@ pub(super) fn run(args: &TestArgs, out: &Out) -> Exit {
 
 fn play(file: PathBuf, update: bool, style: Style) -> Line {
     let name = file.display();
-    let told = match on_its_stack(&file) {
-        Ok(outcome) if outcome.is_met() => {
-            let lines = count(outcome.came.len(), "line");
-            let length = format_duration(outcome.length);
-            let text = format!("{name}: {}, {lines} over {length}\n", style.good("ok"));
-            Ok((true, text, outcome))
-        }
-        Ok(outcome) if update => std::fs::write(&file, outcome.rewritten())
-            .map_err(|error| format!("`{name}` cannot be written: {error}\n"))
-            .map(|()| (true, format!("{name}: rewritten\n"), outcome)),
-        Ok(outcome) => {
-            let differs = difference(&outcome, style);
-            let text = format!("{name}: {}\n{differs}", style.bad("FAILED"));
-            Ok((false, text, outcome))
-        }
-        Err(error) => Err(error.to_string()),
+    let mut line = Line {
+        ok: true,
+        rewritten: false,
+        error: None,
+        expected: Vec::new(),
+        came: Vec::new(),
+        text: String::new(),
+        file: file.clone(),
     };
-    match told {
-        Ok((ok, text, outcome)) => Line {
-            ok,
-            error: None,
-            expected: outcome.expected,
-            came: outcome.came,
-            text,
-            file,
-        },
-        Err(error) => Line {
-            ok: false,
-            text: format!("{name}: {}\n{error}", style.bad("FAILED")),
-            error: Some(error.trim_end().to_owned()),
-            expected: Vec::new(),
-            came: Vec::new(),
-            file,
-        },
+    match on_its_stack(&file) {
+        Ok(outcome) => {
+            if outcome.is_met() {
+                let lines = count(outcome.came.len(), "line");
+                let length = format_duration(outcome.length);
+                line.text = format!("{name}: {}, {lines} over {length}\n", style.good("ok"));
+            } else if !update {
+                line.ok = false;
+                let differs = difference(&outcome, style);
+                line.text = format!("{name}: {}\n{differs}", style.bad("FAILED"));
+            } else if let Err(error) = outcome.accept(&file) {
+                line.error = Some(format!("`{name}` cannot be written: {error}\n"));
+            } else {
+                line.rewritten = true;
+                line.text = format!("{name}: rewritten\n");
+            }
+            line.expected = outcome.expected;
+            line.came = outcome.came;
+        }
+        Err(error) => line.error = Some(error.to_string()),
     }
+    if let Some(error) = &mut line.error {
+        line.ok = false;
+        line.text = format!("{name}: {}\n{error}", style.bad("FAILED"));
+        error.truncate(error.trim_end().len());
+    }
+    line
 }
 
 /// Plays it where scripts have the stack that they have in the engine.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rhizome_engine::policy::SourceFile;
 use rhizome_engine::snippet::excerpt;
 
-use super::{ParseError, PlayError, Rehearsal, Scenario, parse, with_expected};
+use super::{ParseError, PlayError, Rehearsal, Scenario, parse};
 use crate::policies::{self, LoadError};
 
 /// What the name of a scenario's file ends in.
@@ -131,8 +131,13 @@ pub fn play_file(path: &Path) -> Result<Outcome, FileError> {
     };
     let mut rehearsal = Rehearsal::with(&scenario, policies).map_err(unplayable)?;
     while rehearsal.second() {}
+    // Blanks at the end of a line say nothing in a file.
+    let came = rehearsal
+        .lines()
+        .iter()
+        .map(|line| line.trim_end().to_owned());
     Ok(Outcome {
-        came: rehearsal.lines().to_vec(),
+        came: came.collect(),
         length: rehearsal.length(),
         expected: scenario.expected,
         text,
@@ -157,9 +162,46 @@ impl Outcome {
         self.expected == self.came
     }
 
-    /// The text of the file with what came of it under `expect`.
-    pub fn rewritten(&self) -> String {
-        with_expected(&self.text, &self.came)
+    /// Writes what came of it into the file, in place of the lines under `expect`.
+    ///
+    /// The file is replaced as a whole, so that a crash or a full disk leaves it as it was.
+    ///
+    /// # Errors
+    ///
+    /// Returns why it cannot be written; it is then as it was.
+    pub fn accept(&self, path: &Path) -> std::io::Result<()> {
+        // Of a link, what it leads to.
+        let path = std::fs::canonicalize(path)?;
+        let new = path.with_extension(format!("{EXTENSION}.new"));
+        let replaced = std::fs::metadata(&path)
+            .and_then(|old| {
+                std::fs::write(&new, self.rewritten())?;
+                std::fs::set_permissions(&new, old.permissions())
+            })
+            .and_then(|()| std::fs::rename(&new, &path));
+        replaced.inspect_err(|_| {
+            // It may not be there at all.
+            let _ = std::fs::remove_file(&new);
+        })
+    }
+
+    /// The text of the file with what came of it under `expect`, and comments there kept above it.
+    fn rewritten(&self) -> String {
+        let is_head = |line: &&str| line.trim_end() != "expect";
+        let head: Vec<_> = self.text.lines().take_while(is_head).collect();
+        let comments = self.text.lines().skip(head.len() + 1);
+        let comments = comments.filter(|line| line.trim_start().starts_with('#'));
+        let mut new = format!("{}\n\nexpect\n", head.join("\n").trim_end());
+        for comment in comments {
+            new.push_str(comment);
+            new.push('\n');
+        }
+        for line in &self.came {
+            new.push_str("  ");
+            new.push_str(line);
+            new.push('\n');
+        }
+        new
     }
 }
 

@@ -162,7 +162,12 @@ pub fn parse(text: &str) -> Result<Scenario, ParseError> {
                 }
             }
         } else {
-            read_head(bare, &mut scenario).map(|next| section = next)
+            let next = match section {
+                // So that what stands under it can be written anew without a loss.
+                Section::Expect => Err("`expect` is the last: nothing follows it".to_owned()),
+                _ => read_head(bare, &mut scenario),
+            };
+            next.map(|next| section = next)
         };
         read.map_err(|message| ParseError {
             line: number + 1,
@@ -202,14 +207,19 @@ fn read_head(line: &str, scenario: &mut Scenario) -> Result<Section, String> {
             on.or_default().extend(pods::read(asked)?);
         }
         "run_on" => scenario.run_on = duration(rest)?,
+        "series" if rest.is_empty() => return Ok(Section::Series),
         "series" => {
-            if let Some(every) = rest.strip_prefix("every ") {
-                scenario.every = duration(every)?;
-            }
+            let every = rest.strip_prefix("every ");
+            scenario.every = duration(every.ok_or("write `series every 10s`")?)?;
             return Ok(Section::Series);
         }
-        "events" => return Ok(Section::Events),
-        "expect" => return Ok(Section::Expect),
+        "events" if rest.is_empty() => return Ok(Section::Events),
+        "expect" if rest.is_empty() => return Ok(Section::Expect),
+        "events" | "expect" => {
+            return Err(format!(
+                "`{word}` stands alone: what belongs to it follows, indented"
+            ));
+        }
         _ => {
             return Err(format!(
                 "`{word}` is none of policy, pool, nodes, pods, run_on, series, events, expect"

@@ -131,6 +131,7 @@ fn scenarios_are_played_and_what_differs_is_shown() {
     assert!(said.ends_with("1 scenario: ok\n"), "{said}");
 
     let right = std::fs::read_to_string(&file).unwrap();
+    let right = right.replace("expect\n", "expect\n  # Kept.\n");
     let wrong = right.replace("1h7m2s end remove", "1h8m end remove");
     std::fs::write(&file, &wrong).unwrap();
     let bad = rhizome(&["test", name]);
@@ -149,8 +150,12 @@ fn scenarios_are_played_and_what_differs_is_shown() {
         json["scenarios"][0]["expected"]
     );
 
-    assert_eq!(code(&rhizome(&["test", "--update", name])), 0);
+    let updated = rhizome(&["test", "--update", "--output", "json", name]);
+    assert_eq!(code(&updated), 0);
+    let json: serde_json::Value = serde_json::from_slice(&updated.stdout).unwrap();
+    assert_eq!(json["scenarios"][0]["rewritten"], true);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), right);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
 #[test]

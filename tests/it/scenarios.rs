@@ -37,7 +37,7 @@ fn check(file: &PathBuf) -> Option<String> {
         return None;
     }
     if std::env::var_os("UPDATE_EXPECT").is_some() {
-        std::fs::write(file, outcome.rewritten()).unwrap();
+        outcome.accept(file).unwrap();
         return None;
     }
     let (expected, came) = (&outcome.expected, &outcome.came);

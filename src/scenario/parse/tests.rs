@@ -60,6 +60,11 @@ fn what_cannot_be_read_says_its_line_and_what_to_write() {
         ("pool p kubernetes=no", "line 4: write true or false"),
         ("pool p colour=red", "line 4: a pool has no `colour` here"),
         ("run_on 5", "line 4: `5` is not a duration"),
+        ("expect this", "line 4: `expect` stands alone"),
+        ("events now", "line 4: `events` stands alone"),
+        ("series now", "line 4: write `series every 10s`"),
+        ("expect\n  1m end\nevents", "line 6: `expect` is the last"),
+        ("expect\n  1m end\nexpect", "line 6: `expect` is the last"),
         ("series every now", "line 4: `now` is not a duration"),
         (
             "series\n  cpu 0.2",
