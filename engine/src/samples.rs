@@ -8,10 +8,10 @@ use crate::join::PartSample;
 use crate::time::{Now, Timestamp};
 use crate::window::{MetricSlot, NodeSlot, Pushed, Sample, Windows};
 
-/// Samples of a record whose metrics are remembered by their place in it.
+/// Values of a record whose metrics are remembered by their place in it.
 const PLACES_KEPT: usize = 64;
 
-/// The metrics of the last records, by their place in them. Agents send the same ones in the same
+/// The metrics of the last records, by their place among the values. Agents send the same ones in the same
 /// order, so that most need no looking up.
 #[derive(Debug, Default)]
 pub(crate) struct Places(Vec<(String, Option<MetricSlot>)>);
@@ -60,7 +60,8 @@ impl Engine {
             // Its silence begins to count earlier than was known.
             self.world.watch(slot);
         }
-        for (place, sample) in record.samples().enumerate() {
+        let mut place = 0;
+        for sample in record.samples() {
             if sample.form == Form::Value {
                 let taken = Sample {
                     time,
@@ -68,6 +69,7 @@ impl Engine {
                     interval,
                 };
                 let metric = self.places.slot(&self.world.windows, place, sample.metric);
+                place += 1;
                 self.take_sample(now, slot, metric, taken, refill);
             } else {
                 self.take_part(now, slot, &sample, time, interval, refill);

@@ -32,8 +32,9 @@ impl Serving {
     /// It is about to be another, or in another pool.
     pub(super) fn leave(&mut self, member: &Member) {
         if let Some(count) = self.of(member) {
-            count.ready -= u32::from(member.serves(true));
-            count.running -= u32::from(member.serves(false));
+            let (ready, running) = (member.serves(true), member.serves(false));
+            count.ready = count.ready.saturating_sub(u32::from(ready));
+            count.running = count.running.saturating_sub(u32::from(running));
         }
     }
 

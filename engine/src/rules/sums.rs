@@ -245,7 +245,7 @@ impl SignalReader for SumReader<'_> {
                     None => self.reader.read(index, signal).value,
                 }
             }
-            Signal::Size => self.reader.read(index, signal).value,
+            Signal::Size | Signal::ReadyNodes => self.reader.read(index, signal).value,
             _ => {
                 if let Some(of_pool) = self.sums.pools.get_mut(usize::from(pool.0)) {
                     of_pool.dear = true;
