@@ -119,6 +119,8 @@ pub enum Change {
     Joined(NodeSlot),
     /// A name lost its slot.
     Left(NodeSlot),
+    /// A node is in another pool than before, or in none.
+    Moved(NodeSlot),
 }
 
 impl Cluster {

@@ -255,8 +255,8 @@ impl Cluster {
                 self.twins.insert(aside.id.clone(), (slot, aside));
             }
         }
-        if marked {
-            self.place(slot, pool);
+        if marked && self.place(slot, pool) {
+            slots.changes.push(Change::Moved(slot));
         }
         slots.changes.push(Change::Seen(slot));
     }
@@ -298,8 +298,9 @@ impl Cluster {
         }
         // The VM's metadata says which pool, else the Node's label. A node whose VM is gone
         // stays where it was.
-        if !by_vm && pool.is_some() && !self.aside.contains_key(&slot) {
-            self.place(slot, pool);
+        let by_label = !by_vm && pool.is_some() && !self.aside.contains_key(&slot);
+        if by_label && self.place(slot, pool) {
+            slots.changes.push(Change::Moved(slot));
         }
         slots.changes.push(Change::Seen(slot));
     }
@@ -399,15 +400,16 @@ impl Cluster {
         }
     }
 
-    pub(super) fn place(&mut self, slot: NodeSlot, pool: Option<PoolSlot>) {
+    /// Says whether the member left a pool by it.
+    pub(super) fn place(&mut self, slot: NodeSlot, pool: Option<PoolSlot>) -> bool {
         let Some(Some(member)) = self.members.get_mut(slot.0 as usize) else {
-            return;
+            return false;
         };
         self.serving.leave(member);
         let before = std::mem::replace(&mut member.pool, pool);
         self.serving.enter(member);
         if before == pool {
-            return;
+            return false;
         }
         if let Some(server) = member.server.as_mut() {
             match (before, pool) {
@@ -429,6 +431,7 @@ impl Cluster {
             let at = slots.partition_point(|other| *other < slot);
             slots.insert(at, slot);
         }
+        before.is_some()
     }
 
     fn at_mut(&mut self, slot: NodeSlot) -> Option<&mut Member> {

@@ -163,7 +163,10 @@ impl Engine {
             .cluster
             .observe(now, observation, &known, &mut slots);
         for change in changes.drain(..) {
-            let (Change::Seen(slot) | Change::Joined(slot) | Change::Left(slot)) = change;
+            let (Change::Seen(slot)
+            | Change::Joined(slot)
+            | Change::Left(slot)
+            | Change::Moved(slot)) = change;
             self.world.watch(slot);
             self.rules.unsettle(slot);
             match change {
@@ -172,6 +175,11 @@ impl Engine {
                 Change::Left(slot) => {
                     self.rules.left(slot);
                     self.joins.remove_node(slot);
+                }
+                Change::Moved(slot) => {
+                    // INVARIANT: nothing stands of a rule of the pool that it left.
+                    self.rules.left(slot);
+                    self.rules.joined(slot, now.mono);
                 }
             }
         }

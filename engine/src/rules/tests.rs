@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::event::{Batch, Form, Input, SourceName};
+use crate::event::{Batch, Form, Input, SourceName, Wish};
 use crate::journal::Record;
 use crate::lab::{Lab, Plan, on_engine_stack, policies};
+use crate::names::PoolName;
 use crate::time::Now;
 
 #[test]
@@ -290,5 +291,26 @@ fn a_reload_keeps_the_hold_times_of_a_node() {
         lab.step(Input::Policies(policies(&format!("// A word.\n{HOT}"))));
         lab.run(200);
         assert_eq!(lab.refusals().len(), 1, "one witness, five minutes after");
+    });
+}
+
+#[test]
+fn what_stands_for_a_node_falls_when_it_is_marked_for_another_pool() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            others: vec!["yards"],
+            ..Plan::default()
+        });
+        lab.run(400);
+        lab.wish(Wish::Pause { pool: None });
+        lab.die("w3");
+        lab.run(90);
+        assert!(!lab.engine.rules.is_quiet(), "its silence stands");
+        lab.node("w3").pool = PoolName::new("yards");
+        lab.run(11);
+        assert!(lab.engine.rules.is_quiet(), "no rule of the pool it is in");
+        lab.wish(Wish::Resume { pool: None });
+        lab.run(600);
+        assert_eq!(lab.decided(), [""; 0]);
     });
 }

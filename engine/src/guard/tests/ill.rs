@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use crate::cluster::PoolSlot;
 use crate::event::{Batch, Input, Observation, ServerStatus, SourceName};
 use crate::lab::{Lab, Plan, on_engine_stack, pool, vm};
-use crate::names::NodeName;
+use crate::names::{NodeName, PoolName};
+
+/// A pool beside the one that is looked at, and after it in order.
+pub(crate) const OTHER: &str = "yards";
 
 /// Something that happens to a node, or to the world.
 pub(crate) fn happens(lab: &mut Lab, what: u8, node: usize) {
@@ -54,6 +57,13 @@ pub(crate) fn happens(lab: &mut Lab, what: u8, node: usize) {
             lab.step(Input::Tick);
         }
         11 => lab.restart(),
+        12 => {
+            // Marked for the other pool, or back.
+            let other = PoolName::new(OTHER);
+            let is = &mut lab.nodes[node].pool;
+            *is = if *is == other { pool() } else { other };
+            lab.list();
+        }
         13 => {
             let mut batch = Batch::new(SourceName::Kafka, lab.now.wall);
             let interval = Duration::from_secs(5 + 20 * node as u64);
@@ -88,7 +98,10 @@ proptest! {
         events in prop::collection::vec((0..14_u8, 0..6_usize, 1..25_000_u64), 1..60),
     ) {
         let seen = on_engine_stack(move || {
-            let mut lab = Lab::new(Plan::default());
+            let mut lab = Lab::new(Plan {
+                others: vec![OTHER],
+                ..Plan::default()
+            });
             lab.forgiving = true;
             lab.run(40);
             let mut seen = vec![both(&lab)];

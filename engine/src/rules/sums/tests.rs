@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Batch, Form, Input, SourceName};
-use crate::guard::tests::ill::happens;
+use crate::guard::tests::ill::{OTHER, happens};
 use crate::lab::{Lab, Plan, on_engine_stack};
 
 const POLICY: &str = r#"
@@ -85,7 +85,11 @@ proptest! {
         ),
     ) {
         let seen = on_engine_stack(move || {
-            let mut lab = Lab::new(Plan { policy: POLICY, ..Plan::default() });
+            let mut lab = Lab::new(Plan {
+                policy: POLICY,
+                others: vec![OTHER],
+                ..Plan::default()
+            });
             lab.forgiving = true;
             lab.run(40);
             let mut seen = both(&mut lab);
