@@ -447,8 +447,8 @@ impl Operation {
             return;
         }
         self.restarts = self.restarts.saturating_add(1);
-        let began_since = last.is_before(self.step_began);
-        self.parked = Some(if began_since { self.step_began } else { last });
+        // What was written by an earlier version does not tell when it was last heard of.
+        self.parked = Some(self.step_began.or_later(last));
     }
 
     /// The node it is about: the one that it removes or heals, else the one that it makes.
@@ -547,12 +547,23 @@ impl Moment {
         }
     }
 
-    /// The point in time that comes `length` later.
-    pub fn plus(self, length: Duration) -> Self {
+    /// The point in time that came `length` before.
+    #[must_use]
+    pub fn minus(self, length: Duration) -> Self {
         Self {
-            at: self.at.plus(length),
+            at: self.at.minus(length),
             ..self
         }
+    }
+
+    /// The later of the two, by the wall clock if they are of different epochs.
+    fn or_later(self, other: Moment) -> Self {
+        let later = if self.epoch == other.epoch {
+            self.at.mono < other.at.mono
+        } else {
+            self.at.wall < other.at.wall
+        };
+        if later { other } else { self }
     }
 
     /// Whether `self` is before `later`; one of an earlier epoch always is.

@@ -95,6 +95,16 @@ impl Now {
         }
     }
 
+    /// Both clocks moved back by `by`.
+    #[must_use]
+    pub fn minus(self, by: Duration) -> Now {
+        let ago = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        Now {
+            wall: self.wall.minus(by),
+            mono: Monotonic(self.mono.0.saturating_sub(ago)),
+        }
+    }
+
     /// When it was `wall`, told on both clocks; no later than `self`.
     #[must_use]
     pub fn at(self, wall: Timestamp) -> Now {

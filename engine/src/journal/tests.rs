@@ -6,9 +6,11 @@ use super::{Record, State};
 use crate::action::{Action, ActionKey, ActionKind, Failure, FailureKind, VmRef};
 use crate::decision::{Evidence, Origin, Reason, Refusal};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
-use crate::remediation::{Blind, Context, Ending, Machine, Operation, Order, Phase};
+use crate::remediation::{
+    Blind, Context, Ending, Machine, Moment, Operation, Order, Phase, Stopped,
+};
 use crate::settings::{Limits, PoolSettings};
-use crate::time::{Now, Timestamp};
+use crate::time::{Monotonic, Now, Timestamp};
 
 fn id() -> OperationId {
     OperationId {
@@ -225,4 +227,117 @@ fn a_grant_takes_back_what_was_refused_of_the_pool_and_of_its_node() {
         });
         assert_eq!(state.refused, left, "{node:?}");
     }
+}
+
+fn epoch(epoch: u64, seconds: u64) -> Record {
+    Record::Epoch {
+        epoch,
+        journal: 1,
+        at: at(seconds),
+        version: String::new(),
+    }
+}
+
+fn at(seconds: u64) -> Now {
+    let begin = Now {
+        wall: Timestamp(1_767_225_600_000),
+        mono: Monotonic::BEGIN,
+    };
+    begin.plus(Duration::from_secs(seconds))
+}
+
+fn moment(epoch: u64, seconds: u64) -> Moment {
+    Moment {
+        epoch,
+        at: at(seconds),
+    }
+}
+
+/// A state with a removal whose step began with epoch 1.
+fn under_way() -> State {
+    let mut state = State::default();
+    state.apply(&epoch(1, 0));
+    let old = Machine::named(NodeName::new("w1"), id());
+    let mut operation = operation(Order::Remove { old });
+    operation.step_began = moment(1, 0);
+    state.apply(&Record::Operation {
+        operation: Box::new(operation),
+    });
+    state
+}
+
+/// The operation is let go on, and its step began then.
+fn let_go_on(state: &mut State, here: Moment) -> Moment {
+    let operation = crate::remediation::unpark(&state.operations[&id()], here);
+    let began = operation.step_began;
+    state.apply(&Record::Operation {
+        operation: Box::new(operation),
+    });
+    began
+}
+
+#[test]
+fn a_step_has_no_more_than_its_whole_time_after_a_second_restart() {
+    let mut state = under_way();
+    // The last that is heard of the first run.
+    state.last = at(10);
+    state.apply(&epoch(2, 600));
+    assert_eq!(let_go_on(&mut state, moment(2, 900)), moment(2, 890));
+    // Of the second run no later record tells the time.
+    state.apply(&epoch(3, 1_000));
+    assert_eq!(let_go_on(&mut state, moment(3, 1_100)), moment(3, 1_100));
+}
+
+#[test]
+fn operations_as_they_were_written_before_restarts_were_counted_have_their_time() {
+    let mut state = under_way();
+    state.apply(&epoch(2, 600));
+    state.operations.values_mut().for_each(|operation| {
+        operation.parked = None;
+        operation.restarts = 0;
+    });
+    let mut written = serde_json::to_value(&state).unwrap();
+    for later in ["last", "late_stops"] {
+        written.as_object_mut().unwrap().remove(later).unwrap();
+    }
+    assert!(!written.to_string().contains("\"restarts\""));
+    let mut state: State = serde_json::from_value(written).unwrap();
+    state.apply(&epoch(3, 1_200));
+    assert_eq!(
+        let_go_on(&mut state, moment(3, 1_300)),
+        moment(3, 1_300),
+        "its whole time"
+    );
+}
+
+#[test]
+fn a_stop_that_is_forgotten_brings_no_machine_back() {
+    let mut state = State::default();
+    let old = Machine::named(NodeName::new("w1"), id());
+    let mut operation = operation(Order::Replace {
+        old,
+        node: NodeName::new("w9"),
+        fenced_first: true,
+    });
+    let made = VmId::new("made");
+    if let Some(new) = &mut operation.new {
+        new.vm = Some(made.clone());
+    }
+    let mut put = |operation: &Operation| {
+        state.apply(&Record::Operation {
+            operation: Box::new(operation.clone()),
+        });
+        state.clone()
+    };
+    assert!(put(&operation).owned.contains_key(&made));
+    operation.stopped = Some(Stopped::Late);
+    operation.phase = Phase::Over {
+        ending: Ending::Cancelled("called off".to_owned()),
+    };
+    let over = put(&operation);
+    assert!(!over.owned.contains_key(&made), "it was undone");
+    assert_eq!(over.late_stops.len(), 1);
+    let forgotten = put(&crate::remediation::forget_stop(&operation));
+    assert!(forgotten.late_stops.is_empty());
+    assert!(!forgotten.owned.contains_key(&made));
 }

@@ -88,9 +88,25 @@ pub fn outcome(
 /// Takes an operation up after a restart. `open` is its intent that has no outcome.
 ///
 /// What was under way may have happened or not, or may yet happen: a creation is looked for
-/// before anything else, everything else is safe to do again. Taking it up twice is the same
-/// as once.
+/// before anything else, everything else is safe to do again. A removal that was decided longer
+/// ago than it takes is called off. Taking it up twice is the same as once.
 pub fn resume(operation: &Operation, open: Option<ActionKey>, context: &Context<'_>) -> Operation {
+    let resumed = take_in_what_was_lost(operation, open, context);
+    let limit = context.limits.decision_expiry;
+    let limit = limit.saturating_add(context.pool.drain_timeout);
+    let old = resumed.began.until(context.here()) > limit;
+    if resumed.kind != OperationKind::Remove || resumed.cancelled.is_some() || !old {
+        return resumed;
+    }
+    // INVARIANT (I32): the load that it was decided by may be another.
+    cancel(&resumed, "it was decided too long ago").unwrap_or(resumed)
+}
+
+fn take_in_what_was_lost(
+    operation: &Operation,
+    open: Option<ActionKey>,
+    context: &Context<'_>,
+) -> Operation {
     let mut operation = operation.clone();
     if let Some(key) = open {
         // Journaled, but the crash came before the operation was.
@@ -149,7 +165,8 @@ pub fn park(operation: &Operation, here: Moment) -> Operation {
 pub fn unpark(operation: &Operation, here: Moment) -> Operation {
     let mut operation = operation.clone();
     if let Some(since) = operation.parked.take() {
-        operation.step_began = operation.step_began.plus(since.until(here));
+        // Told in the epoch that runs, whichever the step began in.
+        operation.step_began = here.minus(operation.step_began.until(since));
     }
     operation
 }

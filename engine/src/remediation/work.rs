@@ -134,6 +134,13 @@ impl<'a> View<'a> {
         self.talks(old).then_some("its agent is heard")
     }
 
+    /// Whether the decision is older than it may be when it is begun: what it was made on may no
+    /// longer hold (I32).
+    fn is_stale(&self) -> bool {
+        let age = self.operation.began.until(self.context.here());
+        age > self.context.limits.decision_expiry
+    }
+
     /// Whether the machine's agent was heard so lately that it must be running.
     fn talks(&self, machine: &Machine) -> bool {
         self.seen.heard(&machine.node).is_some_and(|heard| {
@@ -354,6 +361,7 @@ pub(super) fn undo_node(view: &View<'_>) -> Job {
     };
     match view.node_of(Some(new)) {
         Sight::There(node) if is_anothers(view, &node) => Job::Skip,
+        Sight::There(node) if is_unseen(view, &node) => Job::NotYet("the VM to be observed"),
         Sight::There(node) if view.operation.sent && is_own(view.operation, new, &node) => {
             Job::Do(ActionKind::DeleteNode {
                 node: NodeRef {
@@ -375,6 +383,12 @@ fn is_anothers(view: &View<'_>, node: &Node) -> bool {
         if server.status != ServerStatus::Deleted && server.operation != Some(view.operation.id))
 }
 
+/// Whether it cannot be told whose the node's VM is.
+fn is_unseen(view: &View<'_>, node: &Node) -> bool {
+    let server = node.vm.as_ref().map(|vm| view.seen.server(vm));
+    matches!(server, Some(Sight::Unknown))
+}
+
 /// Whether the node of the new machine's name came of this operation.
 fn is_own(operation: &Operation, new: &Machine, node: &Node) -> bool {
     new.uid.as_ref().is_some_and(|uid| node.uid == **uid)
@@ -385,6 +399,10 @@ fn is_own(operation: &Operation, new: &Machine, node: &Node) -> bool {
 }
 
 pub(super) fn reboot_soft(view: &View<'_>) -> Job {
+    // An attempt of long ago, or the node itself, has brought it back.
+    if view.is_stale() && matches!(is_back(view), Test::Yes) {
+        return Job::Skip;
+    }
     view.on_old_vm(|vm| ActionKind::RebootServer { vm, hard: false })
 }
 
@@ -402,6 +420,10 @@ pub(super) fn stop_server(view: &View<'_>) -> Job {
         && server.status == ServerStatus::Shutoff
     {
         return Job::Skip;
+    }
+    // INVARIANT (I32): what lives by the time that a stop is tried once more keeps its power.
+    if let Some(life) = view.life().filter(|_| view.is_stale()) {
+        return Job::No(life.to_owned());
     }
     view.on_old_vm(|vm| ActionKind::StopServer { vm })
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::called_off::{a_stop_was_asked_for, asked, run_but};
+use super::called_off::{a_stop_was_asked_for, asked, cancelled, draining, drains_go_on, run_but};
 use super::endings;
-use crate::action::{ActionKind, ActionResult, Done};
+use crate::action::{ActionKind, ActionResult, Done, Failure, FailureKind};
 use crate::event::{ServerStatus, SourceName};
-use crate::lab::{Lab, on_engine_stack};
+use crate::lab::{Lab, Plan, on_engine_stack};
 use crate::remediation::Ending;
 
 /// As long as a rung has in these tests, which is shorter than everything that holds after a start.
@@ -87,6 +87,78 @@ fn a_stop_that_a_kill_cut_off_is_asked_for_again_once_sight_is_back() {
         assert_eq!(asked(&lab), ["stop_server", "stop_server"]);
         lab.node("w2").status = ServerStatus::Shutoff;
         comes_back(&mut lab);
+    });
+}
+
+/// The node has recovered by itself meanwhile.
+fn recovers(lab: &mut Lab, name: &str) {
+    let node = lab.node(name);
+    node.agent = true;
+    node.kubelet = true;
+}
+
+#[test]
+fn i32_a_stop_that_a_kill_cut_off_is_not_asked_for_again_of_a_node_that_lives() {
+    on_engine_stack(|| {
+        let mut lab = a_stop_was_asked_for(RUNG, stops_go_on);
+        lab.actions.clear();
+        away(&mut lab);
+        recovers(&mut lab, "w2");
+        run_but(&mut lab, 900, accepted);
+        assert_eq!(asked(&lab), ["stop_server"]);
+        let ended = endings(&lab);
+        assert!(
+            matches!(&ended[..], [Ending::Failed(why)] if why == "its node is Ready"),
+            "{ended:?}"
+        );
+    });
+}
+
+#[test]
+fn i32_a_reboot_that_nobody_answered_is_not_asked_for_again_of_a_node_that_lives() {
+    on_engine_stack(|| {
+        let fails = |kind: &ActionKind| match kind {
+            ActionKind::RebootServer { .. } => Some(Err(Failure::new(
+                FailureKind::Retry { after: None },
+                "no answer",
+            ))),
+            _ => Some(Ok(Done::Accepted)),
+        };
+        let mut lab = Lab::new(Plan::default());
+        lab.run(400);
+        lab.die("w3");
+        for _ in 0..90 {
+            if asked(&lab).is_empty() {
+                run_but(&mut lab, 1, fails);
+            }
+        }
+        assert_eq!(asked(&lab), ["reboot_server"]);
+        away(&mut lab);
+        recovers(&mut lab, "w3");
+        run_but(&mut lab, 900, accepted);
+        assert_eq!(asked(&lab), ["reboot_server"]);
+        assert_eq!(endings(&lab), [Ending::Done]);
+    });
+}
+
+#[test]
+fn i32_a_removal_of_long_ago_is_called_off_by_a_restart() {
+    on_engine_stack(|| {
+        for (hours, goes_on) in [(0, true), (1, false)] {
+            let mut lab = draining(Plan::default(), true);
+            lab.actions.clear();
+            lab.cpu(Some(0.5));
+            lab.now = lab.now.plus(Duration::from_secs(60 + 3600 * hours));
+            lab.restart();
+            run_but(&mut lab, 400, drains_go_on);
+            run_but(&mut lab, 200, accepted);
+            let deleted = asked(&lab).contains(&"delete_server");
+            assert_eq!(deleted, goes_on, "{:?}", asked(&lab));
+            if !goes_on {
+                assert_eq!(asked(&lab)[2..], ["uncordon"]);
+                assert!(cancelled(&lab, "too long ago"), "{:?}", endings(&lab));
+            }
+        }
     });
 }
 
