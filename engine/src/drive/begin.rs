@@ -8,7 +8,7 @@ use crate::event::ServerStatus;
 use crate::guard::domains_of;
 use crate::journal::Record;
 use crate::names::{NodeName, OperationId, PoolName};
-use crate::remediation::{Blind, Context, Machine, Operation, Order, Swept};
+use crate::remediation::{Blind, Context, Machine, Operation, Order, Stopped, Swept};
 use crate::time::Now;
 
 /// Letters of a node's name after the pool's: 32^8 names, drawn by hash.
@@ -129,7 +129,12 @@ impl Engine {
             now,
             blind: Blind::default(),
         };
-        let operation = Operation::begin(id, pool.clone(), order, &context);
+        let mut operation = Operation::begin(id, pool.clone(), order, &context);
+        let vm = operation.old.as_ref().and_then(|old| old.vm.as_ref());
+        if vm.is_some_and(|vm| self.state.has_late_stop(vm)) {
+            // INVARIANT (I16): it is this one that starts the VM again, or keeps it off.
+            operation.stopped = Some(Stopped::Asked);
+        }
         // INVARIANT: a crash may fall between any two of these records. A cooldown without its
         // act only waits; an act without its cooldown would come twice.
         self.begin_cooldown(now, &proposal.origin, pool);

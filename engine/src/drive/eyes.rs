@@ -2,6 +2,7 @@
 
 use crate::cluster::{Node, Server};
 use crate::engine::Engine;
+use crate::event::ServerStatus;
 use crate::names::{NodeName, VmId};
 use crate::remediation::{Seen, Sight};
 use crate::time::{Monotonic, Now};
@@ -15,6 +16,8 @@ impl Seen for Eyes<'_> {
     fn server(&self, id: &VmId) -> Sight<Server> {
         let cluster = &self.engine.world.cluster;
         match cluster.server(id) {
+            // Its cell is down: neither what it is nor what is under way on it can be said.
+            Some(server) if server.status == ServerStatus::Unknown => Sight::Unknown,
             Some(server) => Sight::There(server.clone()),
             None => gone(cluster.servers().asked()),
         }

@@ -8,6 +8,7 @@ use crate::lab::{Lab, Plan, on_engine_stack};
 use crate::remediation::{Ending, Phase};
 
 mod called_off;
+mod late;
 mod restarts;
 
 /// How often the VM was rebooted, softly and hard.

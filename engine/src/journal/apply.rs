@@ -217,7 +217,8 @@ impl State {
         // What it made is ours from the moment its id is known, and what it removed is not
         // known any more when it is over.
         let made = operation.new.as_ref().and_then(|new| new.vm.clone());
-        if let Some(vm) = &made {
+        let late = self.late_stops.remove(&operation.id);
+        if let Some(vm) = made.as_ref().filter(|_| late.is_none()) {
             self.owned.insert(vm.clone(), operation.id);
         }
         let standing = operation.parked.is_some();
@@ -225,8 +226,13 @@ impl State {
             // It goes on, or is over: what held it back is said anew the next time.
             self.forget_hold(operation);
         }
-        let late = self.late_stops.remove(&operation.id);
         let Phase::Over { ending } = &operation.phase else {
+            if let Some(vm) = operation.old.as_ref().and_then(|old| old.vm.as_ref())
+                && operation.stopped.is_some()
+            {
+                // Whoever treats the machine next has its stop to undo.
+                self.late_stops.retain(|_, late| !is_of(late, vm));
+            }
             self.operations.insert(operation.id, operation.clone());
             return;
         };
@@ -285,6 +291,11 @@ impl State {
     pub(crate) fn stayed_for(&self, now: Now, node: &NodeName) -> Option<Duration> {
         let at = self.stayed.get(node)?;
         Some(now.mono.since(at.mono)).filter(|ago| *ago < STAYED_MEMORY)
+    }
+
+    /// Whether a stop of the VM was still on its way when its operation ended.
+    pub(crate) fn has_late_stop(&self, vm: &VmId) -> bool {
+        self.late_stops.values().any(|late| is_of(late, vm))
     }
 
     /// Whether the deletion of the VM is among those that count.
@@ -390,6 +401,12 @@ impl State {
             | Wish::Adopt { .. } => {}
         }
     }
+}
+
+/// Whether the operation's old VM is this one.
+fn is_of(operation: &Operation, vm: &VmId) -> bool {
+    let old = operation.old.as_ref();
+    old.and_then(|old| old.vm.as_ref()) == Some(vm)
 }
 
 /// Moves a stored time onto the clock of the run that began at `began`.

@@ -49,7 +49,7 @@ pub(super) fn run_but(
 }
 
 /// Everything is done at once but drains, which go on.
-fn drains_go_on(kind: &ActionKind) -> Option<ActionResult> {
+pub(super) fn drains_go_on(kind: &ActionKind) -> Option<ActionResult> {
     let drain = matches!(kind, ActionKind::Drain { .. });
     (!drain).then_some(Ok(Done::Accepted))
 }
@@ -59,7 +59,7 @@ fn accepted(_: &ActionKind) -> Option<ActionResult> {
 }
 
 /// A lab in which a node is being drained, by an operator's word or, `by_rule`, because load fell.
-fn draining(plan: Plan, by_rule: bool) -> Lab {
+pub(super) fn draining(plan: Plan, by_rule: bool) -> Lab {
     let size = u32::try_from(plan.nodes).unwrap() - 1;
     let mut lab = Lab::new(plan);
     run_but(&mut lab, 400, drains_go_on);
@@ -75,7 +75,7 @@ fn draining(plan: Plan, by_rule: bool) -> Lab {
     lab
 }
 
-fn cancelled(lab: &Lab, why: &str) -> bool {
+pub(super) fn cancelled(lab: &Lab, why: &str) -> bool {
     matches!(&endings(lab)[..], [Ending::Cancelled(text)] if text.contains(why))
 }
 
@@ -321,63 +321,6 @@ fn a_machine_that_we_stopped_is_started_again_when_its_heal_is_called_off() {
             let calls = asked(&lab);
             let others = calls.iter().filter(|call| **call != "start_server");
             assert_eq!(others.count(), 1, "{calls:?}");
-        }
-    });
-}
-
-/// A heal was called off, and its stop still waits for the host under the VM when that is over.
-fn ended_with_its_stop_on_its_way() -> Lab {
-    let mut lab = a_stop_was_asked_for(RUNG, accepted);
-    lab.node("w2").task = Some("powering-off");
-    run_but(&mut lab, 11, accepted);
-    let node = NodeName::new("w2");
-    lab.wish(Wish::Protect { node, on: true });
-    run_but(&mut lab, 150, accepted);
-    assert!(cancelled(&lab, "w2 is protected"), "{:?}", endings(&lab));
-    lab
-}
-
-#[test]
-fn a_stop_that_comes_through_when_its_heal_is_over_is_undone() {
-    on_engine_stack(|| {
-        for restarts in [false, true] {
-            let mut lab = ended_with_its_stop_on_its_way();
-            run_but(&mut lab, 3600, accepted);
-            if restarts {
-                lab.restart();
-            }
-            assert_eq!(asked(&lab), ["stop_server"], "its host is still away");
-            let w2 = lab.node("w2");
-            (w2.task, w2.status) = (None, ServerStatus::Shutoff);
-            run_but(&mut lab, 12, accepted);
-            assert_eq!(asked(&lab), ["stop_server", "start_server"]);
-            lab.node("w2").status = ServerStatus::Active;
-            run_but(&mut lab, 30, accepted);
-            let last = endings(&lab).pop();
-            let undone = matches!(&last, Some(Ending::Cancelled(why)) if why.contains("undone"));
-            assert!(undone, "{last:?}");
-            // Once, and no more.
-            lab.node("w2").status = ServerStatus::Shutoff;
-            run_but(&mut lab, 300, accepted);
-            assert_eq!(asked(&lab).len(), 2, "somebody else has stopped it");
-        }
-    });
-}
-
-#[test]
-fn a_stop_that_was_given_up_by_the_cloud_is_not_waited_for() {
-    on_engine_stack(|| {
-        for restarts in [false, true] {
-            let mut lab = ended_with_its_stop_on_its_way();
-            lab.node("w2").task = None;
-            run_but(&mut lab, 12, accepted);
-            if restarts {
-                lab.restart();
-            }
-            lab.node("w2").status = ServerStatus::Shutoff;
-            run_but(&mut lab, 300, accepted);
-            assert_eq!(asked(&lab), ["stop_server"], "somebody else has stopped it");
-            assert!(lab.engine.state().late_stops.is_empty());
         }
     });
 }
