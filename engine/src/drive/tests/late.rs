@@ -102,7 +102,9 @@ fn a_machine_that_is_to_be_started_again_is_not_left_while_nobody_knows_of_its_c
         assert!(endings(&lab).is_empty(), "{:?}", endings(&lab));
         lab.node("w2").status = ServerStatus::Shutoff;
         run_but(&mut lab, 30, accepted);
-        assert_eq!(asked(&lab).len(), 3, "it was not started: once more");
+        let calls = asked(&lab);
+        let starts = calls.iter().filter(|call| **call == "start_server");
+        assert!(starts.count() > 1, "it was not started: once more");
     });
 }
 
