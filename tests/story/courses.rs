@@ -10,7 +10,7 @@ use rhizome_engine::journal::{Brake, Record};
 use crate::judge::Came;
 use crate::site::{MAX, MIN};
 use crate::stage::{Reboots, Stage};
-use crate::world::Strike;
+use crate::world::{Strike, Worker};
 
 /// The work: two workers are at 0.9 by it, three at 0.6.
 const BUSY: f64 = 1.8;
@@ -19,7 +19,7 @@ const BUSY: f64 = 1.8;
 pub(crate) const CALM: f64 = 0.7;
 
 /// Pods of the work, all but one of which must be healthy at any time.
-const PODS: usize = 4;
+pub(crate) const PODS: usize = 4;
 
 /// Nothing was done.
 const NOTHING: Came = Came {
@@ -148,27 +148,7 @@ pub(crate) const FALL: Course = Course {
     records: 20,
     play: |stage| {
         let leaves = stage.worn();
-        let stay: Vec<_> = stage
-            .workers()
-            .into_iter()
-            .filter(|one| *one != leaves)
-            .collect();
-        for worker in &stay {
-            stage.order(&["protect", &worker.node, "--why", "it stays"]);
-        }
-        stage.put_to_work(PODS);
-        stage.until_settled(MAX);
-        stage.touches(&leaves);
-        stage.world.set_demand(CALM);
-        stage.until_settled(MIN);
-        stage.came(Came {
-            removed: 1,
-            ..NOTHING
-        });
-        assert_eq!(stage.workers(), stay, "another one left than {leaves:?}");
-        for worker in &stay {
-            stage.order(&["protect", &worker.node, "--off", "--why", "over"]);
-        }
+        falls(stage, &leaves);
     },
 };
 
@@ -285,6 +265,31 @@ pub(crate) const AGENT: Course = Course {
         stage.came(NOTHING);
     },
 };
+
+/// The load falls, and this worker is drained and removed, for the others are protected.
+pub(crate) fn falls(stage: &mut Stage, leaves: &Worker) {
+    let stay: Vec<_> = stage
+        .workers()
+        .into_iter()
+        .filter(|one| one != leaves)
+        .collect();
+    for worker in &stay {
+        stage.order(&["protect", &worker.node, "--why", "it stays"]);
+    }
+    stage.put_to_work(PODS);
+    stage.until_settled(MAX);
+    stage.touches(leaves);
+    stage.world.set_demand(CALM);
+    stage.until_settled(MIN);
+    stage.came(Came {
+        removed: 1,
+        ..NOTHING
+    });
+    assert_eq!(stage.workers(), stay, "another one left than {leaves:?}");
+    for worker in &stay {
+        stage.order(&["protect", &worker.node, "--off", "--why", "over"]);
+    }
+}
 
 /// It is missed, two witnesses agree, and a reboot helps: the same machine serves again.
 fn rebooted(stage: &mut Stage, what: Strike) {

@@ -18,12 +18,12 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::scripts;
 use crate::world::{Node, Pace, Place, Strike, Truth, Worker, World};
-use admin::{apply, clear, everything, kubectl, leave, service_account};
+use admin::{apply, clear, everything, kubectl, leave, service_account, work};
 use apis::{Cloud, Cluster};
 use collectd::Agents;
 use place::{pace, place};
@@ -178,23 +178,7 @@ impl World for Machines {
     }
 
     fn put_to_work(&mut self, pods: usize, healthy: usize) {
-        let pool = &self.place.pool;
-        apply(
-            &self.env,
-            &json!({"apiVersion": "v1", "kind": "List", "items": [
-            {"apiVersion": "apps/v1", "kind": "Deployment",
-             "metadata": {"name": pool, "namespace": "default"},
-             "spec": {"replicas": pods, "selector": {"matchLabels": {"app": pool}},
-                "template": {"metadata": {"labels": {"app": pool}},
-                    "spec": {"terminationGracePeriodSeconds": 1, "tolerations": moves_soon(),
-                        "nodeSelector": {"example.org/pool": pool},
-                        "containers": [{"name": "main", "image": "localhost/busybox:stable",
-                            "imagePullPolicy": "IfNotPresent", "command": ["sleep", "86400"],
-                            "resources": {"requests": {"cpu": "50m", "memory": "16Mi"}}}]}}}},
-            {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
-             "metadata": {"name": pool, "namespace": "default"},
-             "spec": {"minAvailable": healthy, "selector": {"matchLabels": {"app": pool}}}}]}),
-        );
+        apply(&self.env, &work(&self.place.pool, pods, healthy));
     }
 
     fn strike(&mut self, worker: &Worker, what: Strike) {
@@ -334,13 +318,4 @@ async fn topic(broker: &str, name: &str) {
         assert!(crate::passed(&clock, began) < crate::PATIENCE, "{made:?}");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-}
-
-/// A pod's tolerations: it goes elsewhere as soon as its node is given up, and not after minutes.
-fn moves_soon() -> Value {
-    let tolerated = |taint: &str| {
-        json!({"key": format!("node.kubernetes.io/{taint}"), "operator": "Exists",
-            "effect": "NoExecute", "tolerationSeconds": 5})
-    };
-    json!([tolerated("not-ready"), tolerated("unreachable")])
 }

@@ -38,7 +38,7 @@ const QUICK: Duration = Duration::from_millis(1_500);
 const WORK: &str = "web";
 
 pub(crate) struct StandIns {
-    standin: Standin,
+    pub(crate) standin: Arc<Standin>,
     kafka: MockCluster<'static, DefaultProducerContext>,
     place: Place,
     pace: Pace,
@@ -63,7 +63,7 @@ impl StandIns {
         Self {
             place: place(&standin, &kafka.bootstrap_servers()),
             pace: pace(),
-            standin,
+            standin: Arc::new(standin),
             kafka,
             _runtime: runtime,
         }

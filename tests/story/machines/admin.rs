@@ -26,6 +26,32 @@ pub(super) fn apply(env: &BTreeMap<String, String>, object: &Value) {
     crate::kubectl::apply(kubectl.args(["--kubeconfig", &env["kubeconfig"]]), object);
 }
 
+/// So many pods of a pool that do nothing, and a budget by which so many must stay healthy.
+pub(super) fn work(pool: &str, pods: usize, healthy: usize) -> Value {
+    json!({"apiVersion": "v1", "kind": "List", "items": [
+        {"apiVersion": "apps/v1", "kind": "Deployment",
+         "metadata": {"name": pool, "namespace": "default"},
+         "spec": {"replicas": pods, "selector": {"matchLabels": {"app": pool}},
+            "template": {"metadata": {"labels": {"app": pool}},
+                "spec": {"terminationGracePeriodSeconds": 1, "tolerations": moves_soon(),
+                    "nodeSelector": {"example.org/pool": pool},
+                    "containers": [{"name": "main", "image": "localhost/busybox:stable",
+                        "imagePullPolicy": "IfNotPresent", "command": ["sleep", "86400"],
+                        "resources": {"requests": {"cpu": "50m", "memory": "16Mi"}}}]}}}},
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+         "metadata": {"name": pool, "namespace": "default"},
+         "spec": {"minAvailable": healthy, "selector": {"matchLabels": {"app": pool}}}}]})
+}
+
+/// A pod's tolerations: it goes elsewhere as soon as its node is given up, and not after minutes.
+fn moves_soon() -> Value {
+    let tolerated = |taint: &str| {
+        json!({"key": format!("node.kubernetes.io/{taint}"), "operator": "Exists",
+            "effect": "NoExecute", "tolerationSeconds": 5})
+    };
+    json!([tolerated("not-ready"), tolerated("unreachable")])
+}
+
 /// Rhizome's account, with the rights that are shipped.
 pub(super) fn service_account(env: &BTreeMap<String, String>) -> String {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");

@@ -77,6 +77,22 @@ impl Cloud {
         Some((servers.collect(), ports.collect()))
     }
 
+    /// Where Nova and Neutron are, as the catalog has it.
+    #[allow(dead_code, reason = "for the tests of faults, which share this file")]
+    pub(super) async fn addresses(&mut self) -> Option<(String, String)> {
+        let session = self.session().await?;
+        Some((session.compute, session.network))
+    }
+
+    /// All servers of the project, as Nova has them.
+    #[allow(dead_code, reason = "for the tests of faults, which share this file")]
+    pub(super) async fn servers(&mut self) -> Option<Vec<Value>> {
+        let session = self.session().await?;
+        let url = format!("{}/servers/detail", session.compute);
+        let servers = self.get(&session, &url).await?;
+        Some(list(&servers, "servers").cloned().collect())
+    }
+
     /// Deletes the servers that go, by id and name, and the ports of pools that go and belong to no
     /// server, until they are gone.
     pub(super) async fn clear(
