@@ -3,7 +3,7 @@
 //! `UPDATE_EXPECT=1 cargo test scenarios`, or `rhizome test --update FILE`, rewrites what stands
 //! under `expect`; read that diff as code.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rhizome::scenario;
 
@@ -21,13 +21,13 @@ fn scenarios_come_out_as_they_say() {
         files.len() >= FILES_MIN,
         "scenarios were not found: {files:?}"
     );
-    let run = move || files.iter().filter_map(check).collect();
+    let run = move || files.iter().filter_map(|file| check(file)).collect();
     let failures: Vec<String> = on_engine_stack(run);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 /// Plays one file; says what differs.
-fn check(file: &PathBuf) -> Option<String> {
+fn check(file: &Path) -> Option<String> {
     let name = file.display();
     let outcome = match scenario::play_file(file) {
         Ok(outcome) => outcome,
