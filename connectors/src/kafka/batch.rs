@@ -1,5 +1,5 @@
-//! The batch read of librdkafka, and the ids of topics: the two things that the `rdkafka`
-//! crate does not offer. The one file of the project with `unsafe` in it.
+//! The batch read of librdkafka, the ids of topics, and brokers that are named later: the three
+//! things that the `rdkafka` crate does not offer. The one file of the project with `unsafe` in it.
 //!
 //! A batch read costs a third of a `poll` per record. It goes on a queue of its own, to which
 //! the queues of the assigned partitions are forwarded, and never on the consumer's queue:
@@ -15,7 +15,7 @@
 //!   here ([`Queue`], [`Owned`], `BatchQueue::messages`) whose `Drop` gives it back, once, by
 //!   the function that its documentation names.
 //! - The native client outlives all of them: [`BatchQueue`] holds the consumer, and its own
-//!   `Drop` destroys messages and queue before that field is dropped. [`topic_ids`] borrows it.
+//!   `Drop` destroys messages and queue before that field is dropped. [`topic_ids`] and [`name_brokers`] borrow it.
 //! - What a [`Message`] borrows lives until the message is destroyed. That takes
 //!   `&mut BatchQueue` ([`BatchQueue::read`], [`BatchQueue::release`]) or its `Drop`, so no
 //!   `Message` is left by then.
@@ -23,7 +23,7 @@
 //!   it is neither `Send` nor `Sync` and stays on the thread that made it.
 #![allow(
     unsafe_code,
-    reason = "rdkafka has no batch read and no topic ids: the argument is above"
+    reason = "rdkafka has no batch read, no topic ids, no late brokers: the argument is above"
 )]
 
 use std::collections::BTreeMap;
@@ -227,6 +227,19 @@ impl<'a> Message<'a> {
             ),
         }
     }
+}
+
+/// Names the brokers to the client once more. It takes no note of those that it knows.
+///
+/// librdkafka forgets every broker, those of the configuration too, when one says for a moment
+/// that there are none, as one does that is fenced by its controller. By itself it never connects
+/// again after that (confluentinc/librdkafka#5301).
+pub(super) fn name_brokers<C: ConsumerContext>(consumer: &BaseConsumer<C>, brokers: &[String]) {
+    let Ok(brokers) = CString::new(brokers.join(",")) else {
+        return;
+    };
+    // SAFETY: the consumer is borrowed, so the client lives; the text is copied.
+    unsafe { sys::rd_kafka_brokers_add(consumer.client().native_ptr(), brokers.as_ptr()) };
 }
 
 /// What the cluster says about each topic: its id, in base64, or why it has none.

@@ -198,6 +198,9 @@ impl Watch {
                 let mut wait = ANSWER_WAIT;
                 while let Ok(question) = asked.recv() {
                     let seen = look(&consumer, &options, &question, (mute == 0).then_some(wait));
+                    if seen.ends.is_err() {
+                        batch::name_brokers(&consumer, &options.brokers);
+                    }
                     // A cluster that tells its ends and no ids (librdkafka's mock) would cost
                     // each look the whole wait for them.
                     (mute, wait) = match (&seen.ends, &seen.ids) {
@@ -298,4 +301,47 @@ fn look(
             .map_err(|error| error.to_string())
     };
     Seen { tls, ends, ids }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::super::stats::KafkaStats;
+    use super::*;
+
+    /// Looks before the test fails; each that nobody answers takes some seconds.
+    const LOOKS: u32 = 20;
+
+    #[test]
+    fn brokers_that_the_client_knows_no_more_are_found_again() {
+        let cluster = MockCluster::new(1).unwrap();
+        cluster.create_topic("t", 1, 1).unwrap();
+        let options = KafkaOptions {
+            brokers: vec![cluster.bootstrap_servers()],
+            topics: vec!["t".to_owned()],
+            group: "g".to_owned(),
+            tls: None,
+            sasl: None,
+            receive_max_bytes: 16 << 20,
+            librdkafka: BTreeMap::new(),
+        };
+        let mut config = options.client_config().unwrap();
+        // As if it had forgotten the others.
+        config.set("bootstrap.servers", "127.0.0.1:1");
+        let context = Context::new(Arc::new(KafkaStats::default()));
+        let consumer: BaseConsumer<_> = config.create_with_context(context).unwrap();
+        let mut watch = Watch::start(Arc::new(consumer), options).unwrap();
+        assert!(seen(&mut watch).ends.is_err(), "nobody is there yet");
+        assert!((0..LOOKS).any(|_| seen(&mut watch).ends.is_ok()));
+    }
+
+    fn seen(watch: &mut Watch) -> Seen {
+        watch.ask(Question {
+            names: Vec::new(),
+            explain_tls: false,
+        });
+        watch.asked = false;
+        watch.answers.recv().unwrap()
+    }
 }
