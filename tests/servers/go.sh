@@ -18,7 +18,7 @@ go_program() {
       flags+=" -X $each.gitVersion=$version -X $each.gitTreeState=clean"
       flags+=" -X $each.gitMajor=1 -X $each.gitMinor=36"
     done
-    (cd "$folder" && CGO_ENABLED=0 nice go build -trimpath -buildvcs=false -ldflags "$flags" -o "$program.new" "$package") \
+    (cd "$folder" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$flags" -o "$program.new" "$package") \
       >"$state/build-$what.log" 2>&1 8>&- || cannot "Go could not build $what, see $state/build-$what.log"
     mv "$program.new" "$program"
   fi

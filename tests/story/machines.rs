@@ -5,8 +5,8 @@
 //! have room side by side: each world is a pool, a topic and a budget of its own in the one cloud and
 //! the one cluster, and what bears the marks of another does not belong to it.
 
-mod admin;
-mod apis;
+pub(crate) mod admin;
+pub(crate) mod apis;
 mod collectd;
 mod place;
 

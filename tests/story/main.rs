@@ -4,7 +4,10 @@
 //! not which world it is: `standins.rs` is made of our own cloud and cluster, `machines.rs` of
 //! OpenStack's own services, whose servers boot and become nodes of a real Kubernetes, with
 //! collectd in them and a real Kafka behind. `stage.rs` waits, kills and judges; after each course
-//! Nova, Neutron and the API server are asked what there is.
+//! Nova, Neutron and the API server are asked what there is. `faults.rs` plays some of it again, with
+//! faults on the way to cloud and cluster, and `compose.rs` watches `docker-compose.yml` tell its own.
+//!
+//! Nearly all of it is waiting, so all tests of this binary run at the same time.
 //!
 //! Nothing here asserts how long anything takes: states are waited for, with patience.
 #![allow(
@@ -18,7 +21,9 @@
 #[path = "../it/harness/accounts.rs"]
 mod accounts;
 mod asked;
+mod compose;
 mod courses;
+mod faults;
 mod judge;
 mod kills;
 #[path = "../servers/kubectl.rs"]
@@ -70,7 +75,7 @@ fn say(what: &str) {
 
 /// How often a troupe on stand-ins tells a part, about. Fewer times are more troupes at once, which
 /// take the processors from the machines that boot meanwhile (four times each: a load of 140 on two).
-const TIMES: usize = 24;
+const TIMES: usize = 14;
 
 /// Troupes that tell a part on machines at the same time.
 const ON_MACHINES: usize = 3;

@@ -4,7 +4,7 @@
 use rhizome_actions::kubernetes::Approval;
 use rhizome_actions::{Finding, Health};
 
-use crate::place::Ours;
+use crate::cluster::place::Ours;
 
 fn bad(found: &[Finding]) -> Vec<&str> {
     found

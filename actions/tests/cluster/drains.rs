@@ -3,7 +3,7 @@
 use rhizome_engine::action::{ActionKind, Done, FailureKind, NodeRef};
 use serde_json::{Value, json};
 
-use crate::place::{Ours, number, until};
+use crate::cluster::place::{Ours, number, until};
 
 /// Pods of a Deployment on one node.
 fn deployment(space: &str, node: &str, replicas: u32) -> Value {

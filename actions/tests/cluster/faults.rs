@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Ours, PATIENCE};
+use crate::cluster::place::{Ours, PATIENCE};
 
 /// A token of our account that is good for as long as its Secret is there.
 fn bound_token(ours: &Ours, secret: &str) -> String {

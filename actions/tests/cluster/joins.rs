@@ -8,7 +8,7 @@ use rhizome_engine::event::Ready;
 use rhizome_standin::kubelet::{Join, JoinError, Kubelet};
 use serde_json::json;
 
-use crate::place::{Ours, approve, number, until};
+use crate::cluster::place::{Ours, approve, number, until};
 
 /// Lets a machine try, and waits until it has asked for its certificate.
 async fn asks(
@@ -68,7 +68,7 @@ async fn a_machine_joins_with_its_token_and_nobody_after_it() {
         ours.done(mine, ActionKind::DeleteToken).await,
         Done::Already
     );
-    let end = std::time::Instant::now() + crate::place::PATIENCE;
+    let end = std::time::Instant::now() + crate::cluster::place::PATIENCE;
     loop {
         let late = tokio::time::timeout(Duration::from_secs(5), Kubelet::join(&stolen)).await;
         match late {

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Ours, number};
+use crate::cluster::place::{Ours, number};
 
 #[tokio::test]
 async fn a_node_is_cordoned_labelled_and_removed_and_each_may_be_done_twice() {
@@ -75,7 +75,7 @@ async fn the_watches_see_a_node_come_and_its_signs_of_life() {
     let watching = tokio::spawn(async move { kubernetes.watch(sender, stopped).await });
     let (_kubelet, node) = ours.add(number(), "node-b").await;
     let (mut ready, mut lease, mut flows) = (false, false, false);
-    let end = tokio::time::Instant::now() + crate::place::PATIENCE;
+    let end = tokio::time::Instant::now() + crate::cluster::place::PATIENCE;
     while !(ready && lease && flows) {
         match tokio::time::timeout_at(end, seen.recv())
             .await

@@ -6,8 +6,8 @@
 use rhizome_engine::action::{ActionKind, Done, taint};
 use serde_json::{Value, json};
 
-use crate::drains::{running, space};
-use crate::place::{Ours, number, until};
+use crate::cluster::drains::{running, space};
+use crate::cluster::place::{Ours, number, until};
 
 const DRIVER: &str = "volumes.rhizome.test";
 

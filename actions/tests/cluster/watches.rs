@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::place::{Ours, PATIENCE, Place};
+use crate::cluster::place::{Ours, PATIENCE, Place};
 
 /// A watch of ours that runs, and what it tells.
 struct Watching {

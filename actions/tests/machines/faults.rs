@@ -4,7 +4,7 @@ use rhizome_engine::action::{ActionKind, Done};
 use rhizome_engine::event::{Ready, ServerStatus};
 use serde_json::json;
 
-use crate::place::{Place, Worker, place, until};
+use crate::machines::place::{Place, Worker, place, until};
 
 const SPACE: &str = "faults";
 

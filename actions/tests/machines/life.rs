@@ -5,7 +5,7 @@ use std::time::Duration;
 use rhizome_engine::action::{ActionKind, Done, FailureKind};
 use serde_json::{Value, json};
 
-use crate::place::{Place, TAINT, Worker, place, until};
+use crate::machines::place::{Place, TAINT, Worker, place, until};
 
 const SPACE: &str = "life";
 

@@ -17,7 +17,7 @@ use rhizome_engine::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::acting::{Open, wall_clock};
-use crate::servers::{self, Openstack as Real};
+use crate::real::servers::{self, Openstack as Real};
 
 /// How long a state is waited for. Generous: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(240);

@@ -13,8 +13,8 @@ use rhizome_engine::time::Timestamp;
 use rhizome_standin::{Credentials, Flavor, Options, Quota, ScaledClock, Standin};
 use serde_json::{Value, json};
 
-use crate::servers::Openstack;
-use crate::target::{Ask, Target};
+use crate::real::servers::Openstack;
+use crate::real::target::{Ask, Target};
 use actions::actions;
 use network::{attached, network};
 use servers::{create, gone, lists, marks, no_host, refused_creates, server};

@@ -26,15 +26,37 @@ sweep() {
   rm -rf "$socket" "$state/own.pid" "$state/run"
 }
 
-# restore: the machine's forwarding and its rules as they were, if no other engine had any.
-restore() {
-  local forward policy chains
-  [ -e "$state/before" ] || return 0
-  . "$state/before"
+# Engines that run at the same time share the machine's forwarding and its rules: how those were
+# without any is noted by the first that comes, and put back by the last that goes. Each is known
+# here by the file that says which process it is.
+shared=/run/rhizome-docker
+me=$(printf '%s' "$state" | sha256sum | cut -c1-16)
+
+# enter COMMAND...: notes that this engine is here, which this command starts; restore: that it has gone.
+enter() (
+  mkdir -p "$shared/engines"; exec 8>"$shared/lock"; flock 8
+  [ -e "$shared/before" ] || {
+    echo "forward=$(sysctl -n net.ipv4.ip_forward)"
+    echo "policy=$(iptables -S FORWARD 2>/dev/null | awk '$1 == "-P" {print $3}')"
+    echo "chains=$(iptables-save 2>/dev/null | grep -c '^:DOCKER')"
+  } >"$shared/before" || true
+  ln -sfn "$(pid_file)" "$shared/engines/$me"
+  "$@" 8>&-
+)
+restore() (
+  [ -L "$shared/engines/$me" ] || return 0
+  exec 8>"$shared/lock"; flock 8
+  rm -f "$shared/engines/$me"
+  for engine in "$shared"/engines/*; do
+    read -r pid at 2>/dev/null <"$engine" || continue
+    [ "$(started "$pid")" != "$at" ] || return 0
+  done
+  . "$shared/before"
+  # Whoever has an engine of his own beside ours keeps his rules.
   if [ "${chains:-0}" = 0 ]; then
     iptables-save | grep -v DOCKER | iptables-restore || true
     [ -z "${policy:-}" ] || iptables -P FORWARD "$policy" || true
     sysctl -qw net.ipv4.ip_forward="${forward:-0}" || true
   fi
-  rm -f "$state/before"
-}
+  rm -rf "$shared/engines" "$shared/before"
+)

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const LONG: &str = "24h";
 
 /// What it says, good or bad.
-pub(super) fn kubectl(env: &BTreeMap<String, String>, arguments: &[&str]) -> String {
+pub(crate) fn kubectl(env: &BTreeMap<String, String>, arguments: &[&str]) -> String {
     let output = Command::new(&env["kubectl"])
         .args(["--kubeconfig", &env["kubeconfig"]])
         .args(arguments)
@@ -21,13 +21,13 @@ pub(super) fn kubectl(env: &BTreeMap<String, String>, arguments: &[&str]) -> Str
 }
 
 /// Makes what is described, in place of what there is.
-pub(super) fn apply(env: &BTreeMap<String, String>, object: &Value) {
+pub(crate) fn apply(env: &BTreeMap<String, String>, object: &Value) {
     let mut kubectl = Command::new(&env["kubectl"]);
     crate::kubectl::apply(kubectl.args(["--kubeconfig", &env["kubeconfig"]]), object);
 }
 
 /// So many pods of a pool that do nothing, and a budget by which so many must stay healthy.
-pub(super) fn work(pool: &str, pods: usize, healthy: usize) -> Value {
+pub(crate) fn work(pool: &str, pods: usize, healthy: usize) -> Value {
     json!({"apiVersion": "v1", "kind": "List", "items": [
         {"apiVersion": "apps/v1", "kind": "Deployment",
          "metadata": {"name": pool, "namespace": "default"},
@@ -53,14 +53,14 @@ fn moves_soon() -> Value {
 }
 
 /// Rhizome's account, with the rights that are shipped.
-pub(super) fn service_account(env: &BTreeMap<String, String>) -> String {
+pub(crate) fn service_account(env: &BTreeMap<String, String>) -> String {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/rbac.yaml");
     kubectl(env, &["apply", "-f", &manifest.to_string_lossy()]);
     token(env, "rhizome", "rhizome")
 }
 
 /// An account that may do everything: ours, to look and to put pods to work.
-pub(super) fn everything(env: &BTreeMap<String, String>) -> String {
+pub(crate) fn everything(env: &BTreeMap<String, String>) -> String {
     apply(
         env,
         &json!({"apiVersion": "v1", "kind": "List", "items": [
@@ -92,7 +92,7 @@ fn token(env: &BTreeMap<String, String>, account: &str, namespace: &str) -> Stri
 }
 
 /// Takes away what a world had in the cluster.
-pub(super) fn leave(pool: &str, env: &BTreeMap<String, String>) {
+pub(crate) fn leave(pool: &str, env: &BTreeMap<String, String>) {
     let of_the_pool = format!("example.org/pool={pool}");
     for what in [
         &["deployment,pdb", pool, "--ignore-not-found"][..],
@@ -103,7 +103,7 @@ pub(super) fn leave(pool: &str, env: &BTreeMap<String, String>) {
 }
 
 /// Takes away what an earlier story left: it would be told of as the world that was there before.
-pub(super) fn clear(env: &BTreeMap<String, String>) {
+pub(crate) fn clear(env: &BTreeMap<String, String>) {
     let no_master = "!node-role.kubernetes.io/control-plane";
     for what in [
         &["deployment,pdb", "-n", "default", "--all"][..],

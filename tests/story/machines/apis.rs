@@ -24,7 +24,7 @@ type Servers = BTreeMap<String, (String, String)>;
 type Ports = BTreeMap<String, (String, String)>;
 
 /// The cloud, for a user of the project.
-pub(super) struct Cloud {
+pub(crate) struct Cloud {
     client: Client,
     keystone: String,
     user: String,
@@ -41,7 +41,7 @@ struct Session {
 }
 
 impl Cloud {
-    pub(super) fn new(keystone: &str, user: &str, password: &str) -> Self {
+    pub(crate) fn new(keystone: &str, user: &str, password: &str) -> Self {
         Self {
             client: Client::builder().timeout(TIMEOUT).build().unwrap(),
             keystone: keystone.to_owned(),
@@ -52,7 +52,7 @@ impl Cloud {
     }
 
     /// All servers and all ports of the project; nothing while one of them does not answer.
-    pub(super) async fn look(&mut self) -> Option<(Servers, Ports)> {
+    pub(crate) async fn look(&mut self) -> Option<(Servers, Ports)> {
         let session = self.session().await?;
         let servers = self
             .get(&session, &format!("{}/servers/detail", session.compute))
@@ -79,14 +79,14 @@ impl Cloud {
 
     /// Where Nova and Neutron are, as the catalog has it.
     #[allow(dead_code, reason = "for the tests of faults, which share this file")]
-    pub(super) async fn addresses(&mut self) -> Option<(String, String)> {
+    pub(crate) async fn addresses(&mut self) -> Option<(String, String)> {
         let session = self.session().await?;
         Some((session.compute, session.network))
     }
 
     /// All servers of the project, as Nova has them.
     #[allow(dead_code, reason = "for the tests of faults, which share this file")]
-    pub(super) async fn servers(&mut self) -> Option<Vec<Value>> {
+    pub(crate) async fn servers(&mut self) -> Option<Vec<Value>> {
         let session = self.session().await?;
         let url = format!("{}/servers/detail", session.compute);
         let servers = self.get(&session, &url).await?;
@@ -95,7 +95,7 @@ impl Cloud {
 
     /// Deletes the servers that go, by id and name, and the ports of pools that go and belong to no
     /// server, until they are gone.
-    pub(super) async fn clear(
+    pub(crate) async fn clear(
         &mut self,
         server_goes: impl Fn(&str, &str) -> bool,
         pool_goes: impl Fn(&str) -> bool,
@@ -132,7 +132,7 @@ impl Cloud {
     }
 
     /// An action on a server. Whether it was taken.
-    pub(super) async fn act(&mut self, server: &str, action: &Value) -> bool {
+    pub(crate) async fn act(&mut self, server: &str, action: &Value) -> bool {
         let Some(session) = self.session().await else {
             return false;
         };
@@ -191,7 +191,7 @@ impl Cloud {
 }
 
 /// The cluster, for one who may do everything.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     client: Client,
     url: String,
     token: String,
@@ -205,7 +205,7 @@ type Seen = (
 );
 
 impl Cluster {
-    pub(super) fn new(url: &str, ca: &str, token: &str) -> Self {
+    pub(crate) fn new(url: &str, ca: &str, token: &str) -> Self {
         let pem = std::fs::read(ca).unwrap();
         let ca = reqwest::Certificate::from_pem(&pem).unwrap();
         let client = Client::builder().timeout(TIMEOUT).tls_certs_only([ca]);
@@ -216,7 +216,7 @@ impl Cluster {
         }
     }
 
-    pub(super) async fn look(&self, work: &str) -> Option<Seen> {
+    pub(crate) async fn look(&self, work: &str) -> Option<Seen> {
         let nodes = self.nodes().await?;
         let of_type = "fieldSelector=type%3Dbootstrap.kubernetes.io%2Ftoken";
         let secrets = self
@@ -236,7 +236,7 @@ impl Cluster {
         Some((nodes, tokens.collect(), running.collect()))
     }
 
-    pub(super) async fn nodes(&self) -> Option<BTreeMap<String, Node>> {
+    pub(crate) async fn nodes(&self) -> Option<BTreeMap<String, Node>> {
         let nodes = self.get("/api/v1/nodes").await?;
         let nodes = list(&nodes, "items").map(|node| (text(node, "/metadata/name"), node_of(node)));
         Some(nodes.collect())
@@ -262,7 +262,7 @@ fn node_of(node: &Value) -> Node {
 }
 
 /// Whether a node or a pod is Ready.
-pub(super) fn is_ready(object: &Value) -> bool {
+pub(crate) fn is_ready(object: &Value) -> bool {
     let conditions = object
         .pointer("/status/conditions")
         .and_then(Value::as_array);

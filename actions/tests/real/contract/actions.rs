@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::UNKNOWN;
-use crate::target::Target;
+use crate::real::target::Target;
 
 pub(super) async fn actions(t: &mut Target, id: &str) {
     let path = format!("/servers/{id}/action");

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::UNKNOWN;
 use super::servers::server;
-use crate::target::{Ask, Target};
+use crate::real::target::{Ask, Target};
 
 pub(super) async fn network(t: &mut Target) -> String {
     let (network, public) = (t.network_id.clone(), t.public.clone());

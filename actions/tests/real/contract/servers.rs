@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::UNKNOWN;
-use crate::target::Target;
+use crate::real::target::Target;
 
 pub(super) fn server(t: &Target, name: &str) -> Value {
     json!({"name": name, "imageRef": t.image, "flavorRef": t.flavor,

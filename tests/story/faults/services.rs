@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 
-use crate::admin::{apply, clear, everything, kubectl, service_account, work};
-use crate::apis::{Cloud, Cluster};
+use crate::machines::admin::{apply, clear, everything, kubectl, service_account, work};
+use crate::machines::apis::{Cloud, Cluster};
 use crate::scripts;
 use crate::world::{Node, Pace, Place, Strike, Truth, Worker, World};
 

@@ -6,24 +6,8 @@
 //! must give this very text, so neither can drift from the other. `UPDATE_EXPECT=1` writes it
 //! anew, from the real services only.
 
-#![allow(
-    unreachable_pub,
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    reason = "a test binary; its tests run on the real clock"
-)]
-
-#[path = "../shared/acting.rs"]
-mod acting;
 mod client;
 mod contract;
-#[path = "../../../tests/servers/scripts.rs"]
-mod scripts;
 mod servers;
 mod target;
 

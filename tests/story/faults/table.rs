@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rhizome_standin::{Api, Fault, Refusal, Rule};
 
+use super::Front;
 use crate::courses::{self, BUILD, Course, PODS, RISE};
 use crate::stage::{Reboots, Stage};
 use crate::world::{Worker, World};
-use crate::{Front, accounts, say};
+use crate::{accounts, say};
 
 /// A call by its method and path.
 type Call = (Api, &'static str, &'static str);

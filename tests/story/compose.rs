@@ -1,38 +1,27 @@
 //! `docker-compose.yml` as a person brings it up: `rhizome doctor` finds nothing wrong, a machine is
 //! added when the work grows, one whose plug is pulled is replaced, and an alert that a real
 //! Alertmanager sends is heard.
-//!
-//! A binary of its own: nothing else runs beside it, for it builds Rhizome's image, and two of it in
-//! one clone wait for each other.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::print_stderr,
-    clippy::disallowed_methods,
-    clippy::indexing_slicing,
-    reason = "a test that meets what it does not expect must fail"
-)]
-
-#[path = "../servers/scripts.rs"]
-mod scripts;
 
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rhizome::api::StatusReport;
+use rhizome::clock::RealClock;
 use rhizome_engine::decision::{Decision, Reason, Refusal};
 use rhizome_engine::event::Ready;
+use rhizome_engine::time::Clock;
 use serde_json::Value;
 
+use crate::{passed, say, scripts};
+
 /// How long any one chapter may take: each takes two or three minutes on a quiet machine.
+/// Machines boot beside it.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
 
-/// How often it is looked.
+/// How often it is looked: each look starts a program in a container.
 const LOOK: Duration = Duration::from_secs(3);
 
 /// The stack; taken down with this.
@@ -46,7 +35,7 @@ impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let logs = self.run(&["logs", "--no-color", "--tail", "60"]);
-            eprintln!("{}", said(&logs));
+            say(&format!("compose failed: {}", said(&logs)));
         }
         scripts::run("compose", "down", &[], &[]);
         scripts::run("docker", "down", &[], &[]);
@@ -56,7 +45,7 @@ impl Drop for Stack {
 impl Stack {
     /// Brought up from nothing; none where it cannot be had.
     fn up() -> Option<Self> {
-        // Who cannot have it need not wait for his turn.
+        // Whoever cannot have it need not wait for his turn.
         if !scripts::run("docker", "up", &[], &[]) {
             return None;
         }
@@ -97,11 +86,12 @@ impl Stack {
 
     /// Waits until `seen` finds what it looks for.
     fn until<T>(&self, what: &str, seen: impl Fn(&StatusReport) -> Option<T>) -> T {
-        let (begin, mut status) = (Instant::now(), None);
-        while begin.elapsed() < PATIENCE {
+        let clock = RealClock::new();
+        let (begin, mut status) = (clock.now().mono, None);
+        while passed(&clock, begin) < PATIENCE {
             status = self.status().or(status);
             if let Some(found) = status.as_ref().and_then(&seen) {
-                eprintln!("{what}: after {} s", begin.elapsed().as_secs());
+                say(&format!("compose: {what}"));
                 return found;
             }
             std::thread::sleep(LOOK);
