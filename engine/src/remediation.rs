@@ -25,6 +25,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod watch;
 mod work;
 
 use std::collections::BTreeMap;

@@ -38,6 +38,7 @@ const ENGINE_MAY: &[&str] = &[
     "sha2",
     "strsim",
     "thiserror",
+    "uuid",
 ];
 
 /// Packages that do I/O or run tasks: nowhere below the engine either.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use uuid::Uuid;
+
 /// The uid of a Node. With the name it is the Node's generation.
 ///
 /// Kubernetes writes UUIDs, which are kept as their sixteen bytes; any other text is kept as it is.
@@ -10,35 +12,15 @@ pub struct Uid(Form);
 
 #[derive(Clone, PartialEq, Eq)]
 enum Form {
-    Uuid([u8; 16]),
+    Uuid(Uuid),
     Text(Box<str>),
 }
 
-/// Where the hyphens of a UUID stand.
-const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-
-/// The sixteen bytes of a UUID in lower case, with its hyphens: what gives the same text again.
-fn read_uuid(text: &str) -> Option<[u8; 16]> {
-    let bytes = text.as_bytes();
-    let hyphens = HYPHENS.iter().all(|place| bytes.get(*place) == Some(&b'-'));
-    if bytes.len() != 36 || !hyphens {
-        return None;
-    }
-    let mut uuid = [0_u8; 16];
-    let digits = bytes
-        .iter()
-        .enumerate()
-        .filter(|(place, _)| !HYPHENS.contains(place));
-    for (count, (_, digit)) in digits.enumerate() {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        let byte = uuid.get_mut(count / 2)?;
-        *byte = (*byte << 4) | value;
-    }
-    Some(uuid)
+/// The UUID that is written as this text: in lower case, with its hyphens.
+fn read_uuid(text: &str) -> Option<Uuid> {
+    let uuid = Uuid::try_parse(text).ok()?;
+    let mut again = Uuid::encode_buffer();
+    (uuid.hyphenated().encode_lower(&mut again) == text).then_some(uuid)
 }
 
 impl From<&str> for Uid {
@@ -53,15 +35,7 @@ impl From<&str> for Uid {
 impl fmt::Display for Uid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Form::Uuid(uuid) => {
-                for (place, byte) in uuid.iter().enumerate() {
-                    if matches!(place, 4 | 6 | 8 | 10) {
-                        f.write_str("-")?;
-                    }
-                    write!(f, "{byte:02x}")?;
-                }
-                Ok(())
-            }
+            Form::Uuid(uuid) => uuid.hyphenated().fmt(f),
             Form::Text(text) => f.write_str(text),
         }
     }

@@ -10,7 +10,7 @@ use crate::window::NodeSlot;
 
 /// Records that are asked for together: enough to wait for all that a processor can ask for at a
 /// time, few enough that the first is still in its nearest cache when the last one has come.
-pub(super) const AHEAD: usize = 32;
+pub(crate) const AHEAD: usize = 32;
 
 impl Engine {
     /// Reads what the first [`AHEAD`] of these nodes will need.

@@ -5,11 +5,11 @@
 //! its samples are ([`Windows::part`](crate::window::Windows::part)), and none of them is read. A
 //! sum that nobody asks for meanwhile has the pool read as a whole when somebody does.
 
-use super::sums::{Asked, Basis, Kept, Sums};
+use super::sums::{Asked, Basis, Kept, Sums, of_signal};
 use crate::cluster::PoolSlot;
 use crate::policy::{Need, PolicySet, Signal};
 use crate::signals::Sight;
-use crate::window::{NodeSlot, Part, Stat};
+use crate::window::Stat;
 
 /// What rules out a rule of a pool.
 #[derive(Debug)]
@@ -64,41 +64,12 @@ impl Sums {
         let basis = Basis::of(sight, pool, asked.metric)?;
         let of_pool = self.pools.get_mut(usize::from(pool.0))?;
         let span = Kept::of(&mut of_pool.spans, signal)?;
-        let place = signal as usize;
-        if self.parts.len() <= place {
-            self.parts.resize_with(place + 1, Vec::new);
-        }
-        let parts = self.parts.get_mut(place)?;
-        let part = |slot: NodeSlot| {
-            let Asked { metric, window, .. } = asked;
+        let parts = of_signal(&mut self.parts, signal)?;
+        let members = sight.cluster.in_pool(pool);
+        let Asked { metric, window, .. } = asked;
+        span.follow(basis, members, &of_pool.changed, parts, |slot| {
             sight.windows.part(slot, metric, window, sight.now.wall)
-        };
-        if span.basis == Some(basis) {
-            for slot in of_pool.changed.get(span.followed..).unwrap_or_default() {
-                if let Some(kept) = parts.get_mut(slot.0 as usize) {
-                    let new = part(*slot);
-                    span.total.remove(std::mem::replace(kept, new));
-                    span.total.add(new);
-                }
-            }
-        } else {
-            span.total = Default::default();
-            let members = sight.cluster.in_pool(pool);
-            // They are in order.
-            let slots = members.last().map_or(0, |last| last.0 as usize + 1);
-            if parts.len() < slots {
-                parts.resize(slots, Part::Nothing);
-            }
-            for slot in members {
-                let new = part(*slot);
-                span.total.add(new);
-                if let Some(kept) = parts.get_mut(slot.0 as usize) {
-                    *kept = new;
-                }
-            }
-            span.basis = Some(basis);
-        }
-        span.followed = of_pool.changed.len();
+        });
         span.total.mean()
     }
 }

@@ -49,9 +49,9 @@ pub(super) struct Basis {
 #[derive(Debug)]
 pub(super) struct Kept<T> {
     signal: u32,
-    pub(super) basis: Option<Basis>,
+    basis: Option<Basis>,
     /// How many of `changed` are in it.
-    pub(super) followed: usize,
+    followed: usize,
     pub(super) total: T,
 }
 
@@ -69,6 +69,47 @@ impl Basis {
             pane: sight.windows.pane(metric, sight.now.wall)?,
             members: sight.cluster.changes_of(pool),
         })
+    }
+}
+
+/// A total over the nodes of a pool, kept by difference.
+pub(super) trait Total: Default {
+    /// What a node has in it.
+    type Share: Copy;
+    /// That of a node which has nothing in it.
+    const NOTHING: Self::Share;
+
+    fn put_in(&mut self, share: Self::Share);
+    fn take_out(&mut self, share: Self::Share);
+}
+
+impl Total for ExactSum {
+    type Share = f64;
+    const NOTHING: f64 = f64::NAN;
+
+    fn put_in(&mut self, share: f64) {
+        if !share.is_nan() {
+            self.add(share);
+        }
+    }
+
+    fn take_out(&mut self, share: f64) {
+        if !share.is_nan() {
+            self.remove(share);
+        }
+    }
+}
+
+impl Total for Span {
+    type Share = Part;
+    const NOTHING: Part = Part::Nothing;
+
+    fn put_in(&mut self, share: Part) {
+        self.add(share);
+    }
+
+    fn take_out(&mut self, share: Part) {
+        self.remove(share);
     }
 }
 
@@ -91,7 +132,45 @@ impl<T: Default> Kept<T> {
     }
 }
 
-impl<T> Kept<T> {
+impl<T: Total> Kept<T> {
+    /// Takes in what has changed since; all of the members if what it was made of is another now.
+    ///
+    /// `shares` is what each node has in it, by node slot.
+    pub(super) fn follow(
+        &mut self,
+        basis: Basis,
+        members: &[NodeSlot],
+        changed: &[NodeSlot],
+        shares: &mut Vec<T::Share>,
+        share: impl Fn(NodeSlot) -> T::Share,
+    ) {
+        if self.basis == Some(basis) {
+            for slot in changed.get(self.followed..).unwrap_or_default() {
+                if let Some(kept) = shares.get_mut(slot.0 as usize) {
+                    let new = share(*slot);
+                    self.total.take_out(std::mem::replace(kept, new));
+                    self.total.put_in(new);
+                }
+            }
+        } else {
+            self.total = T::default();
+            // They are in order.
+            let slots = members.last().map_or(0, |last| last.0 as usize + 1);
+            if shares.len() < slots {
+                shares.resize(slots, T::NOTHING);
+            }
+            for slot in members {
+                let new = share(*slot);
+                self.total.put_in(new);
+                if let Some(kept) = shares.get_mut(slot.0 as usize) {
+                    *kept = new;
+                }
+            }
+            self.basis = Some(basis);
+        }
+        self.followed = changed.len();
+    }
+
     /// What was noted as changed is forgotten: who did not follow it has to begin anew.
     fn forget(&mut self, noted: usize) {
         if self.followed < noted {
@@ -142,55 +221,29 @@ impl Sums {
     fn read(&mut self, sight: Sight<'_>, pool: PoolSlot, signal: u32, asked: Asked) -> Option<f64> {
         let basis = Basis::of(sight, pool, asked.metric)?;
         let of_pool = self.pools.get_mut(usize::from(pool.0))?;
+        let members = sight.cluster.in_pool(pool);
         let sum = Kept::of(&mut of_pool.sums, signal)?;
-        let place = signal as usize;
-        if self.shares.len() <= place {
-            self.shares.resize_with(place + 1, Vec::new);
-        }
-        let shares = self.shares.get_mut(place)?;
-        let share = |slot| share(sight, slot, asked);
-        if sum.basis == Some(basis) {
-            for slot in of_pool.changed.get(sum.followed..).unwrap_or_default() {
-                let Some(kept) = shares.get_mut(slot.0 as usize) else {
-                    continue;
-                };
-                let new = share(*slot);
-                let old = std::mem::replace(kept, new);
-                if !old.is_nan() {
-                    sum.total.remove(old);
-                }
-                if !new.is_nan() {
-                    sum.total.add(new);
-                }
-            }
-        } else {
-            sum.total = ExactSum::default();
-            let members = sight.cluster.in_pool(pool);
-            // They are in order.
-            let slots = members.last().map_or(0, |last| last.0 as usize + 1);
-            if shares.len() < slots {
-                shares.resize(slots, f64::NAN);
-            }
-            for slot in members {
-                let new = share(*slot);
-                if !new.is_nan() {
-                    sum.total.add(new);
-                }
-                if let Some(kept) = shares.get_mut(slot.0 as usize) {
-                    *kept = new;
-                }
-            }
-            sum.basis = Some(basis);
-        }
-        sum.followed = of_pool.changed.len();
+        let shares = of_signal(&mut self.shares, signal)?;
+        sum.follow(basis, members, &of_pool.changed, shares, |slot| {
+            share(sight, slot, asked)
+        });
         let total = sum.total.sum()?;
         Some(match asked.stat {
             Stat::Count => total,
-            Stat::Coverage => total / sight.cluster.in_pool(pool).len().max(1) as f64,
+            Stat::Coverage => total / members.len().max(1) as f64,
             _ if sum.total.count() == 0 => f64::NAN,
             _ => total / f64::from(sum.total.count()),
         })
     }
+}
+
+/// What is kept of each node for a signal.
+pub(super) fn of_signal<S>(all: &mut Vec<Vec<S>>, signal: u32) -> Option<&mut Vec<S>> {
+    let place = signal as usize;
+    if all.len() <= place {
+        all.resize_with(place + 1, Vec::new);
+    }
+    all.get_mut(place)
 }
 
 /// What a node adds to the sum; not a number if nothing.

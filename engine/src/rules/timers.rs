@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Rules, Watch};
+use crate::engine::AHEAD;
 use crate::signals::Sight;
 use crate::time::Monotonic;
 use crate::window::NodeSlot;
@@ -15,10 +16,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// shortest silence that makes sense with agents that report every few seconds.
 pub(super) const SLICE_MS: u64 = 100;
 
-/// Nodes whose memory is asked for at a time (`engine/ahead.rs`).
-const AHEAD: usize = 32;
-
-/// Reads what tells when these nodes are due.
+/// Reads what tells when these nodes are due (`engine/ahead.rs`).
 fn ask_ahead(sight: Sight<'_>, looked: &[u64], slots: impl Iterator<Item = NodeSlot>) {
     let words = slots.map(|slot| {
         let born = sight

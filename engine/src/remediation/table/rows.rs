@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::work;
+use super::super::{watch, work};
 use super::{Applies, Brakes, Course, Deadline, Reactions, Row, Undo, Work};
 
 /// The usual reactions to a call that may be made twice.
@@ -127,7 +127,7 @@ table! {
     /// A creation of unknown outcome may still come to be: it is given time.
     Settle = "settle" {
         applies: Applies::Always,
-        work: Work::Watch("a creation of unknown outcome to settle", work::never),
+        work: Work::Watch("a creation of unknown outcome to settle", watch::never),
         deadline: Deadline::Settle,
         late: Course::Go(Step::Search),
         on: NONE,
@@ -157,7 +157,7 @@ table! {
     /// The VM is ACTIVE and has an address.
     WaitActive = "wait_active" {
         applies: Applies::Always,
-        work: Work::Watch("the VM to become ACTIVE", work::is_active),
+        work: Work::Watch("the VM to become ACTIVE", watch::is_active),
         deadline: Deadline::Build,
         late: Course::GiveUp,
         on: NONE,
@@ -193,7 +193,7 @@ table! {
     /// A Ready node of that name runs on that VM.
     WaitJoin = "wait_join" {
         applies: Applies::Kubernetes,
-        work: Work::Watch("the node to join and be Ready", work::has_joined),
+        work: Work::Watch("the node to join and be Ready", watch::has_joined),
         deadline: Deadline::Join,
         late: Course::GiveUp,
         on: NONE,
@@ -272,7 +272,7 @@ table! {
     /// The old VM is gone; if it is not after a while, it is deleted once more.
     WaitGone = "wait_gone" {
         applies: Applies::Always,
-        work: Work::Watch("the VM to be gone", work::is_gone),
+        work: Work::Watch("the VM to be gone", watch::is_gone),
         deadline: Deadline::Settle,
         late: Course::Go(Step::DeleteServer),
         on: NONE,
@@ -303,7 +303,7 @@ table! {
     /// Once more, in a listing asked for since: the VM is gone, and nothing of its node lives.
     ConfirmGone = "confirm_gone" {
         applies: Applies::Always,
-        work: Work::Watch("the VM to be seen gone once more", work::stays_gone),
+        work: Work::Watch("the VM to be seen gone once more", watch::stays_gone),
         deadline: Deadline::Settle,
         late: Course::GiveUp,
         on: NONE,
@@ -333,7 +333,7 @@ table! {
     /// The node is back: heard again, and Ready.
     WaitBack = "wait_back" {
         applies: Applies::NoFence,
-        work: Work::Watch("the node to come back", work::is_back),
+        work: Work::Watch("the node to come back", watch::is_back),
         deadline: Deadline::HalfRung,
         late: Course::Go(Step::RebootHard),
         on: NONE,
@@ -363,7 +363,7 @@ table! {
     /// The node is back after that.
     WaitBackHard = "wait_back_hard" {
         applies: Applies::Always,
-        work: Work::Watch("the node to come back", work::is_back),
+        work: Work::Watch("the node to come back", watch::is_back),
         deadline: Deadline::HalfRung,
         late: Course::GiveUp,
         on: NONE,
@@ -389,7 +389,7 @@ table! {
     /// The old VM is confirmed off.
     WaitOff = "wait_off" {
         applies: Applies::Fence,
-        work: Work::Watch("the VM to be confirmed off", work::is_off),
+        work: Work::Watch("the VM to be confirmed off", watch::is_off),
         deadline: Deadline::Rung,
         late: Course::GiveUp,
         on: NONE,
