@@ -33,6 +33,7 @@ mod inputs;
 mod pausing;
 mod telling;
 
+pub(crate) use ahead::AHEAD;
 use attention::Attention;
 use inputs::Touched;
 
@@ -314,14 +315,12 @@ impl Engine {
     fn end_step(&mut self, now: Now) -> Output {
         if now.mono >= self.next_tick {
             self.tick(now);
-        } else if self.rules.wake_at().is_some_and(|at| at <= now.mono) {
-            let sight = self.world.sight(now);
-            self.rules.timers(sight, &self.watch);
-            if self.replan || self.rules.take_fresh() {
-                self.decide(now);
+        } else {
+            if self.rules.wake_at().is_some_and(|at| at <= now.mono) {
+                let sight = self.world.sight(now);
+                self.rules.timers(sight, &self.watch);
             }
-        } else if self.replan {
-            self.decide(now);
+            self.decide_on_fresh(now);
         }
         self.out.failures = self.rules.take_failures();
         self.counters.bodies = self.rules.bodies();
@@ -426,6 +425,18 @@ impl Engine {
         self.rules.take_fresh();
         self.count_in_flight();
         self.plan(now);
+    }
+
+    /// Decides on what was proposed in this step; on everything that stands, if it may come out
+    /// otherwise by what came in.
+    fn decide_on_fresh(&mut self, now: Now) {
+        let fresh = self.rules.take_fresh();
+        if self.replan || fresh.is_of_all() {
+            self.decide(now);
+        } else if !fresh.is_nothing() {
+            self.count_in_flight();
+            self.plan_fresh(now, &fresh);
+        }
     }
 
     pub(crate) fn sight(&self, now: Now) -> Sight<'_> {

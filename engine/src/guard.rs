@@ -285,8 +285,7 @@ impl<'a> Guard<'a> {
     }
 
     fn operation_on(&self, name: &NodeName) -> Option<&'a Operation> {
-        let on = |operation: &&Operation| operation.machines().any(|one| one.node == *name);
-        self.state.operations.values().find(on)
+        self.state.operations.on(name)
     }
 }
 

@@ -16,6 +16,7 @@ use crate::names::{NodeName, OperationId, PoolName, RuleId, VmId};
 use crate::remediation::Operation;
 use crate::settings::PoolSettings;
 use crate::time::Now;
+pub use operations::Operations;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -251,7 +252,7 @@ pub struct State {
     /// The number of the next operation.
     pub next_operation: u64,
     /// Operations under way.
-    pub operations: BTreeMap<OperationId, Operation>,
+    pub operations: Operations,
     /// Operations that are over and whose stop of a VM was still on its way then.
     #[serde(default)]
     pub late_stops: BTreeMap<OperationId, Operation>,
@@ -330,6 +331,7 @@ pub struct Removal {
 }
 
 mod apply;
+mod operations;
 #[cfg(test)]
 mod tests;
 

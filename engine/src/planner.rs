@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::guard::{Guard, Refused};
 use crate::names::{PoolName, RuleId};
 use crate::remediation::OperationKind;
+use crate::rules::{Fresh, NodeKey};
 use crate::time::{Now, format_duration, show_duration};
 
 /// A rule that goes on to ask this long after its act wants more than it was granted. Sooner it
@@ -67,13 +68,7 @@ impl Engine {
         self.outlooks.forget();
         let mut last = None;
         while let Some((key, proposals)) = self.next_unsettled(now, last) {
-            let reasons: Vec<_> = proposals
-                .iter()
-                .map(|proposal| self.plan_one(now, proposal, &mut resizes))
-                .collect();
-            if let [Some(reason)] = reasons[..] {
-                self.settle(now, key, reason);
-            }
+            self.plan_node(now, key, &proposals, &mut resizes);
             last = Some(key);
         }
         for proposal in self.rules.of_pools() {
@@ -83,6 +78,35 @@ impl Engine {
             let slot = PoolSlot(slot);
             let asked = resizes.remove(&slot).unwrap_or_default();
             self.plan_size(now, slot, asked);
+        }
+    }
+
+    /// Decides on what rules of nodes proposed just now. What else stands waits for the tick: by
+    /// these nothing of it can be granted that was not.
+    pub(crate) fn plan_fresh(&mut self, now: Now, fresh: &Fresh) {
+        let mut resizes = BTreeMap::new();
+        self.outlooks.forget();
+        for slot in fresh.nodes() {
+            for (key, proposals) in self.rules.unsettled(slot) {
+                self.plan_node(now, key, &proposals, &mut resizes);
+            }
+        }
+    }
+
+    /// Decides on what a rule wants of a node.
+    fn plan_node(
+        &mut self,
+        now: Now,
+        key: NodeKey,
+        proposals: &[Arc<Proposal>],
+        resizes: &mut BTreeMap<PoolSlot, Vec<Resize>>,
+    ) {
+        let reasons: Vec<_> = proposals
+            .iter()
+            .map(|proposal| self.plan_one(now, proposal, resizes))
+            .collect();
+        if let [Some(reason)] = reasons[..] {
+            self.settle(now, key, reason);
         }
     }
 

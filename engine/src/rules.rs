@@ -31,7 +31,7 @@ mod timers;
 
 pub use bodies::Deadline;
 pub(crate) use bodies::Watch;
-pub(crate) use standing::NodeKey;
+pub(crate) use standing::{Fresh, NodeKey};
 
 use screen::Screen;
 use spans::Question;
@@ -67,8 +67,8 @@ pub(crate) struct Rules {
     memo: Memo,
     failures: Vec<PolicyError>,
     bodies: u64,
-    /// Whether something stands that did not when this was last asked, or was proposed anew.
-    fresh: bool,
+    /// What stands and did not when this was last asked, or was proposed anew.
+    fresh: Fresh,
 }
 
 impl Rules {
@@ -118,7 +118,7 @@ impl Rules {
             memo: Memo::default(),
             failures: Vec::new(),
             bodies: 0,
-            fresh: false,
+            fresh: Fresh::default(),
             policies,
         }
     }

@@ -308,7 +308,7 @@ fn what_is_called_off_makes_no_further_call_until_it_turns_round() {
 
     // What a run before called off is held back as well.
     let mut state = State::default();
-    state.operations.insert(begun.id, recalled(&begun));
+    state.operations.insert(recalled(&begun));
     gate.restore(&state);
     assert!(held(&gate, &cordon("workers")).is_some());
 }

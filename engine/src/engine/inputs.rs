@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::ahead::AHEAD;
-use super::{Engine, World};
+use super::{AHEAD, Engine, World};
 use crate::cluster::{Change, Known, PoolSlot, Slots};
 use crate::event::{Batch, Observation};
 use crate::journal::Record;
@@ -104,7 +103,6 @@ impl Engine {
         }
         self.touched = touched;
         self.look_at_touched_pools(now);
-        self.replan |= self.rules.take_fresh();
     }
 
     fn look_at_touched_pools(&mut self, now: Now) {

@@ -233,7 +233,7 @@ impl State {
                 // Whoever treats the machine next has its stop to undo.
                 self.late_stops.retain(|_, late| !is_of(late, vm));
             }
-            self.operations.insert(operation.id, operation.clone());
+            self.operations.insert(operation.clone());
             return;
         };
         if late.is_some() && !self.operations.contains_key(&operation.id) {

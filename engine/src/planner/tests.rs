@@ -3,7 +3,7 @@
 use crate::action::{Failure, FailureKind};
 use crate::decision::{Reason, Rung};
 use crate::engine::Answer;
-use crate::event::{Input, Wish};
+use crate::event::{Batch, Form, Input, SourceName, Wish};
 use crate::guard::tests::rung;
 use crate::journal::Record;
 use crate::lab::{BEGIN, Lab, Plan, Row, on_engine_stack, play, pool};
@@ -406,5 +406,29 @@ fn a_cancel_of_nothing_is_told_so() {
         });
         assert!(matches!(answer, Answer::Refused(Reason::Unknown, _)));
         assert!(BEGIN.mono < lab.now.mono);
+    });
+}
+
+#[test]
+fn what_a_nodes_rule_proposes_is_decided_on_in_the_step_that_proposed_it() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan {
+            policy: r#"heal("workers").when(max("cpu", "1m") > 0.9)
+                .then(|node| node.reboot("hot"));"#,
+            ..Plan::default()
+        });
+        warm(&mut lab);
+        lab.alert("Disk", "w3", true);
+        lab.run(1);
+        assert!(lab.decided().is_empty());
+        // No tick is due for another half of a second.
+        lab.now = lab.now.plus(std::time::Duration::from_millis(500));
+        lab.step(Input::Tick);
+        lab.now = lab.now.plus(std::time::Duration::from_millis(400));
+        let mut batch = Batch::new(SourceName::Kafka, lab.now.wall);
+        batch.push_record("w3", lab.now.wall, None);
+        batch.push_sample("cpu", "", Form::Value, 0.99);
+        lab.step(Input::Batch(batch));
+        assert_eq!(lab.decided(), ["reboot w3"]);
     });
 }

@@ -66,7 +66,7 @@ impl Rules {
         let proposal = Arc::clone(&new.proposal);
         self.answered(&proposal);
         if self.asked.len() < ASKED_MAX {
-            self.fresh = true;
+            self.fresh.of_all();
             self.asked.push(new);
         }
     }

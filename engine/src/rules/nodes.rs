@@ -150,7 +150,7 @@ impl Rules {
                         .is_none_or(|standing| sight.now.mono.since(standing.ran()) >= BODY_AGAIN);
                     if again {
                         let proposals = self.propose(place, &looked.subject(), &mut reader, watch);
-                        self.fresh = true;
+                        self.fresh.of_node(slot, &proposals);
                         let standing = Standing::new(proposals, sight.now.mono, None);
                         self.nodes.insert((slot, place), standing);
                     }

@@ -68,7 +68,7 @@ impl Rules {
                 let subject = Subject::Pool(facts);
                 let proposals = self.propose(place, &subject, &mut reader, watch);
                 let standing = Standing::new(proposals, sight.now.mono, size);
-                self.fresh = true;
+                self.fresh.of_all();
                 self.pools.insert((pool, place), standing);
             }
         }

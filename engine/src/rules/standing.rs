@@ -1,16 +1,52 @@
 //! What rules want while their conditions hold.
 
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::Rules;
-use crate::decision::Proposal;
+use crate::decision::{Ask, Proposal};
 use crate::planner::Settled;
 use crate::time::Monotonic;
 use crate::window::NodeSlot;
 
 /// A node, and the place of one of its rules.
 pub(crate) type NodeKey = (NodeSlot, usize);
+
+/// What is decided on at once. What merely goes on to stand is decided on again with each tick.
+#[derive(Debug, Default)]
+pub(crate) struct Fresh {
+    nodes: BTreeSet<NodeSlot>,
+    all: bool,
+}
+
+impl Fresh {
+    /// A node's rule proposes: what is wanted of that node is weighed, and nothing besides, unless it
+    /// is about the pool.
+    pub(super) fn of_node(&mut self, slot: NodeSlot, proposals: &[Proposal]) {
+        let heals = |proposal: &Proposal| matches!(proposal.ask, Ask::Heal { .. });
+        self.all |= !proposals.iter().all(heals);
+        self.nodes.insert(slot);
+    }
+
+    /// What a pool's rule, an operator or an alert asks for is weighed against all that stands.
+    pub(crate) fn of_all(&mut self) {
+        self.all = true;
+    }
+
+    pub(crate) fn is_of_all(&self) -> bool {
+        self.all
+    }
+
+    pub(crate) fn is_nothing(&self) -> bool {
+        !self.all && self.nodes.is_empty()
+    }
+
+    /// The nodes whose rules proposed, in order.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = NodeSlot> {
+        self.nodes.iter().copied()
+    }
+}
 
 /// What a rule wants while its condition holds.
 #[derive(Debug)]
@@ -102,9 +138,17 @@ impl Rules {
         self.asked.is_empty() && self.nodes.is_empty() && self.pools.is_empty()
     }
 
-    /// Whether anything was proposed since the last call: what merely goes on to stand is
-    /// decided on again with each tick.
-    pub(crate) fn take_fresh(&mut self) -> bool {
+    /// What the rules want of this node, but for what need not be weighed.
+    pub(crate) fn unsettled(&self, slot: NodeSlot) -> Vec<(NodeKey, Vec<Arc<Proposal>>)> {
+        let of_node = self.nodes.range((slot, 0)..=(slot, usize::MAX));
+        of_node
+            .filter(|(_, standing)| standing.settled.is_none())
+            .map(|(key, standing)| (*key, standing.proposals().to_vec()))
+            .collect()
+    }
+
+    /// What was proposed since the last call.
+    pub(crate) fn take_fresh(&mut self) -> Fresh {
         std::mem::take(&mut self.fresh)
     }
 }
