@@ -197,20 +197,31 @@ impl Thread {
         if draining && !matches!(input, Input::Outcome(..)) {
             return;
         }
-        self.acks.extend(ack);
         match input {
             Input::Batch(batch) => {
                 let waiting: usize = self.batches.iter().map(Batch::len).sum();
                 if waiting + batch.len() > RECORDS_PER_STEP {
                     self.step_batches();
+                    self.finish_actions();
                 }
+                self.acks.extend(ack);
                 self.batches.push(batch);
             }
             // In the order in which they came.
             input => {
                 self.step_batches();
+                self.finish_actions();
+                self.acks.extend(ack);
                 self.step(input);
             }
+        }
+    }
+
+    /// Lets out what the deliveries before want done: that does not wait for the one in hand, whose
+    /// ack is not taken in yet.
+    fn finish_actions(&mut self) {
+        if !self.output.actions.is_empty() {
+            self.finish();
         }
     }
 
@@ -253,8 +264,19 @@ impl Thread {
         let durable = self.write(&output.records);
         for record in &output.records {
             self.core.gate.follow(record);
-            for told in &mut self.core.told {
-                told(record);
+        }
+        // Once its intent is on the disk an action waits for nothing more, no log line either.
+        if durable {
+            for action in output.actions {
+                let _ = self.core.actions.send(action);
+            }
+            self.acknowledge();
+        } else {
+            // Acks that are dropped are harmless: the records are read again. Actions whose
+            // intent is not on the disk never happen.
+            self.acks.clear();
+            for action in output.actions {
+                self.hold_back(&action);
             }
         }
         for (key, answer) in output.answers {
@@ -264,29 +286,26 @@ impl Thread {
         for notice in output.notices {
             let _ = self.core.notices.send(notice);
         }
-        if durable {
-            for action in output.actions {
-                let _ = self.core.actions.send(action);
+        for record in &output.records {
+            for told in &mut self.core.told {
+                told(record);
             }
-            for ack in self.acks.drain(..) {
-                for Position {
-                    topic,
-                    partition,
-                    next,
-                } in &ack.positions
-                {
-                    self.positions
-                        .insert((Arc::clone(topic), *partition), *next);
-                }
-                ack.done();
+        }
+    }
+
+    /// Says that what was delivered is decided on and kept.
+    fn acknowledge(&mut self) {
+        for ack in self.acks.drain(..) {
+            for Position {
+                topic,
+                partition,
+                next,
+            } in &ack.positions
+            {
+                self.positions
+                    .insert((Arc::clone(topic), *partition), *next);
             }
-        } else {
-            // Acks that are dropped are harmless: the records are read again. Actions whose
-            // intent is not on the disk never happen.
-            self.acks.clear();
-            for action in output.actions {
-                self.hold_back(&action);
-            }
+            ack.done();
         }
     }
 
@@ -442,35 +461,4 @@ impl Deadline for WallDeadline {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_sent_again_while_the_first_waits_takes_nobodys_answer() {
-        let mut waiting = Waiting::default();
-        let (first, mut one) = oneshot::channel();
-        let (again, mut two) = oneshot::channel();
-        let (other, mut three) = oneshot::channel();
-        waiting.wait("k", first);
-        waiting.wait("k", again);
-        waiting.wait("other", other);
-        let answer = Answer::Granted("paused everything".to_owned());
-        waiting.answer("k", &answer);
-        assert_eq!(one.try_recv(), Ok(answer.clone()));
-        assert_eq!(two.try_recv(), Ok(answer.clone()));
-        assert!(three.try_recv().is_err());
-        waiting.answer("k", &answer);
-        assert_eq!(waiting.0.len(), 1, "answered once");
-    }
-
-    #[test]
-    fn what_is_not_on_the_disk_is_not_promised() {
-        let paused = not_kept(Answer::Granted("paused everything".to_owned()));
-        assert!(
-            matches!(paused, Answer::Refused(Reason::JournalFailed, text)
-            if text.contains("paused everything"))
-        );
-        let refused = Answer::Refused(Reason::Unknown, "no such pool".to_owned());
-        assert_eq!(not_kept(refused.clone()), refused);
-    }
-}
+mod tests;
