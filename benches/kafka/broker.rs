@@ -19,10 +19,13 @@ pub(crate) const PARTITIONS: usize = 64;
 /// How long the producer waits for its records to be taken.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The broker and the one producer.
+/// The broker and who writes to it.
 pub(crate) struct Broker {
     cluster: MockCluster<'static, DefaultProducerContext>,
+    /// Gathers records to batches until it is flushed.
     producer: BaseProducer,
+    /// Sends each at once, as agents do.
+    prompt: BaseProducer,
     /// The next offset of each partition.
     ends: Vec<i64>,
     text: String,
@@ -34,16 +37,18 @@ impl Broker {
         let cluster = MockCluster::new(1).expect("the mock cluster starts");
         let partitions = i32::try_from(PARTITIONS).expect("few partitions");
         cluster.create_topic(TOPIC, partitions, 1).expect("a topic");
-        let producer = ClientConfig::new()
-            .set("bootstrap.servers", cluster.bootstrap_servers())
-            // A flush sends at once, and until then records gather to batches.
-            .set("linger.ms", "100")
-            .set("queue.buffering.max.messages", "1000000")
-            .create()
-            .expect("a producer");
+        let producer = |linger_ms| {
+            ClientConfig::new()
+                .set("bootstrap.servers", cluster.bootstrap_servers())
+                .set("linger.ms", linger_ms)
+                .set("queue.buffering.max.messages", "1000000")
+                .create()
+                .expect("a producer")
+        };
         let mut broker = Self {
+            producer: producer("100"),
+            prompt: producer("0"),
             cluster,
-            producer,
             ends: vec![0; PARTITIONS],
             text: String::new(),
         };
@@ -79,6 +84,20 @@ impl Broker {
 
     /// Writes the record of a node: always to the same partition, as by a key.
     pub(crate) fn write(&mut self, fleet: &Fleet, place: usize, at: Timestamp, cpu: f64) {
+        self.send(|all| &all.producer, (fleet, place, at, cpu));
+    }
+
+    /// The same, and sends it at once.
+    pub(crate) fn write_at_once(&mut self, fleet: &Fleet, place: usize, at: Timestamp, cpu: f64) {
+        self.send(|all| &all.prompt, (fleet, place, at, cpu));
+        self.prompt.poll(Duration::ZERO);
+    }
+
+    fn send(
+        &mut self,
+        by: fn(&Self) -> &BaseProducer,
+        (fleet, place, at, cpu): (&Fleet, usize, Timestamp, f64),
+    ) {
         let mut text = std::mem::take(&mut self.text);
         fleet.write(&mut text, place, at, cpu);
         let partition = place / INTERVAL % PARTITIONS;
@@ -87,11 +106,11 @@ impl Broker {
                 .partition(i32::try_from(partition).unwrap_or(0))
                 .timestamp(at.millis())
                 .payload(&text);
-            match self.producer.send(record) {
+            match by(self).send(record) {
                 Ok(()) => break,
                 // Its queue is full.
                 Err(_) => {
-                    self.producer.poll(Duration::from_millis(10));
+                    by(self).poll(Duration::from_millis(10));
                 }
             }
         }
@@ -101,9 +120,11 @@ impl Broker {
         self.text = text;
     }
 
-    /// Waits until all is written.
+    /// Waits until all is written; what has gathered is sent.
     pub(crate) fn flush(&self) {
-        self.producer.flush(PATIENCE).expect("the mock takes all");
+        for producer in [&self.producer, &self.prompt] {
+            producer.flush(PATIENCE).expect("the mock takes all");
+        }
     }
 
     /// Partitions and their next offsets.

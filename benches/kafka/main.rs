@@ -40,8 +40,8 @@ struct Args {
     /// Sizes of the fleet, in nodes.
     #[arg(long, value_delimiter = ',', default_values_t = [1_000, 10_000, 100_000])]
     nodes: Vec<usize>,
-    /// Where the program keeps its state: an action waits for a sync of this disk. By default the
-    /// one that the program is built on.
+    /// Where the program keeps its state, made if it is not there: an action waits for a sync of this
+    /// disk. By default the one that the program is built on.
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"))]
     state: PathBuf,
     /// How to print the figures.
@@ -62,6 +62,7 @@ enum Output {
 
 fn main() {
     let args = Args::parse();
+    std::fs::create_dir_all(&args.state).expect("the folder for the state can be made");
     for (index, size) in args.nodes.into_iter().enumerate() {
         eprintln!("{size} nodes: takes a few minutes");
         let state = tempfile::tempdir_in(&args.state).expect("a folder");

@@ -32,16 +32,20 @@ const ROUND_SECONDS: [usize; 2] = [20, 100];
 /// every two seconds of its clock has to be answered meanwhile.
 const PACE: Duration = Duration::from_millis(25);
 
-/// Steps of the live part, on the machine's clock.
-const STEP: Duration = Duration::from_millis(100);
-const LIVE_STEPS: usize = 380;
+/// Steps of the live part, on the machine's clock: agents report all over the second, not together.
+const STEPS_PER_SECOND: usize = 1_000;
+const STEP: Duration = Duration::from_millis(1);
+const LIVE_STEPS: usize = 44 * STEPS_PER_SECOND;
 
 /// Steps before the nodes that shall be silent have fallen silent.
-const SPEAKING_STEPS: usize = 20;
+const SPEAKING_STEPS: usize = 2 * STEPS_PER_SECOND;
 pub(crate) const SILENT_NODES: usize = 20;
 
-/// One spike a step, from the start on.
+/// One spike each tenth of a second, from the start on.
 const SPIKES: usize = 300;
+const SPIKE_STEPS: usize = STEPS_PER_SECOND / 10;
+/// Spikes between a node's illness, its own spike, and its return.
+const SPIKES_ILL: usize = 20;
 
 /// Records and seconds of the backlog: what the mock keeps, and no more than five minutes.
 const BACKLOG_RECORDS: usize = 500_000;
@@ -62,7 +66,8 @@ struct Bench {
     ledger: Ledger,
     broker: Broker,
     ours: Ours,
-    reference: Reference,
+    /// None once nothing is compared any more: it would read beside what is timed.
+    reference: Option<Reference>,
     /// Records in the engine's count that did not come by this connector.
     beside: u64,
     /// Records that were written before this connector began.
@@ -83,6 +88,9 @@ pub(crate) fn measure(size: usize, state: PathBuf) -> Figures {
     let after = bench.ours.counters(&bench.runtime);
     figures.entered =
         (after.bodies - before.bodies) as f64 / (after.records - before.records) as f64;
+    if let Some(reference) = bench.reference.take() {
+        reference.stop();
+    }
     bench.live();
     figures.latencies = bench.timing.latencies();
     figures.syncs = crate::disk::syncs(&bench.state);
@@ -143,7 +151,7 @@ impl Bench {
             ledger,
             broker,
             ours,
-            reference,
+            reference: Some(reference),
             beside: 0,
             before: 0,
             second: 0,
@@ -242,9 +250,10 @@ impl Bench {
             self.ours.show(&self.runtime);
         }
         self.until_done();
-        let reference = &self.reference;
         let written = self.broker.written();
-        until("the reference has read", || reference.records() == written);
+        if let Some(reference) = &self.reference {
+            until("the reference has read", || reference.records() == written);
+        }
         std::thread::sleep(PACE.saturating_sub(began.elapsed()));
     }
 
@@ -264,19 +273,14 @@ impl Bench {
         // Odd places fall silent, even ones are ill in the cluster's eyes and get a spike.
         let silent = |place: usize| place % silent_every == 1;
         let spikes: Vec<usize> = (0..SPIKES.min(size / 4)).map(|one| one * 2 + 2).collect();
-        for place in &spikes {
-            let ill = fleet::node(*place, self.clock.now().wall, Ready::False);
-            self.ours
-                .hand_over(Input::Observation(Observation::Node(ill)));
-        }
         self.timing.watch_spikes(true);
         self.clock.run();
         let began = Instant::now();
+        let round = INTERVAL * STEPS_PER_SECOND;
         for step in 0..LIVE_STEPS {
             let at = self.clock.now().wall;
-            let tenth = INTERVAL * 10;
-            for place in (step % tenth..size).step_by(tenth) {
-                if silent(place) && step >= SPEAKING_STEPS + tenth {
+            for place in (step % round..size).step_by(round) {
+                if silent(place) && step >= SPEAKING_STEPS + round {
                     continue;
                 }
                 if silent(place) && step >= SPEAKING_STEPS {
@@ -284,26 +288,45 @@ impl Bench {
                     self.timing.falls_silent(name, at);
                 }
                 let (cpu, _) = Fleet::values(place, at);
-                self.broker.write(&self.fleet, place, at, cpu);
+                self.broker.write_at_once(&self.fleet, place, at, cpu);
             }
-            if let Some(place) = spikes.get(step) {
-                self.broker.write(&self.fleet, *place, at, 1.0);
+            if step.is_multiple_of(SPIKE_STEPS) {
+                self.spike(step / SPIKE_STEPS, &spikes, at);
             }
-            self.broker.flush();
-            if step % tenth == 0 {
+            if step % round == 0 {
                 for report in fleet::reports() {
                     self.ours.hand_over(Input::Source(report));
                 }
             }
-            if step % 50 == 0 {
+            if step % (5 * STEPS_PER_SECOND) == 0 {
                 self.ours.show(&self.runtime);
             }
             let next = STEP * u32::try_from(step + 1).unwrap_or(u32::MAX);
             std::thread::sleep(next.saturating_sub(began.elapsed()));
         }
+        self.broker.flush();
         self.until_done();
         self.clock.halt();
         self.timing.watch_spikes(false);
+    }
+
+    /// One node falls ill in the cluster's eyes, one that did a while ago has its spike, and one
+    /// whose heal began a while ago serves again, so that its operation ends.
+    fn spike(&mut self, beat: usize, spikes: &[usize], at: Timestamp) {
+        let earlier = |beats: usize| Some(*spikes.get(beat.checked_sub(beats)?)?);
+        for (place, ready) in [
+            (earlier(0), Ready::False),
+            (earlier(2 * SPIKES_ILL), Ready::True),
+        ] {
+            if let Some(place) = place {
+                let node = fleet::node(place, at, ready);
+                self.ours
+                    .hand_over(Input::Observation(Observation::Node(node)));
+            }
+        }
+        if let Some(place) = earlier(SPIKES_ILL) {
+            self.broker.write_at_once(&self.fleet, place, at, 1.0);
+        }
     }
 }
 
@@ -318,12 +341,10 @@ fn restart(bench: Bench) -> (Restart, Replay) {
         mut ledger,
         mut broker,
         ours,
-        reference,
         second,
         ..
     } = bench;
     ours.stop();
-    reference.stop();
     let (ends, written) = (broker.ends(), broker.written());
     let [least, most] = BACKLOG_SECONDS;
     let a_second = (fleet.size() / INTERVAL).max(1);
