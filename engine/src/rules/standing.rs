@@ -30,7 +30,7 @@ impl Fresh {
     }
 
     /// What a pool's rule, an operator or an alert asks for is weighed against all that stands.
-    pub(crate) fn of_all(&mut self) {
+    pub(super) fn of_all(&mut self) {
         self.all = true;
     }
 
