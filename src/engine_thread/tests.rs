@@ -9,7 +9,8 @@ use rhizome_engine::action::ActionKind;
 use rhizome_engine::event::{Observation, SourceName, SourceReport, Wish};
 use rhizome_engine::policy::PolicySet;
 use rhizome_engine::settings::{Limits, PoolSettings, Settings};
-use rhizome_engine::time::{BoxFuture, Timestamp};
+use rhizome_engine::time::Timestamp;
+use rhizome_standin::ManualClock;
 
 use super::*;
 use crate::handle::{EngineHandle, handle};
@@ -30,26 +31,6 @@ struct Disk {
     events: Arc<Mutex<Vec<Event>>>,
     actions: Arc<Mutex<mpsc::UnboundedReceiver<Action>>>,
     full: Arc<AtomicBool>,
-}
-
-/// A clock that stands still until it is moved.
-struct Still(Mutex<Now>);
-
-impl Still {
-    fn pass(&self, seconds: u64) {
-        let mut now = self.0.lock().unwrap();
-        *now = now.plus(Duration::from_secs(seconds));
-    }
-}
-
-impl Clock for Still {
-    fn now(&self) -> Now {
-        *self.0.lock().unwrap()
-    }
-
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
-    }
 }
 
 impl Disk {
@@ -116,7 +97,7 @@ struct Stage {
     inlet: rhizome_connectors::Inlet,
     handle: EngineHandle,
     disk: Disk,
-    clock: Arc<Still>,
+    clock: ManualClock,
     stop: Stop,
 }
 
@@ -143,11 +124,8 @@ impl Stage {
             heartbeat_sources: vec![SourceName::Kafka],
             pause_sources: Vec::new(),
         };
-        let clock = Arc::new(Still(Mutex::new(Now {
-            wall: Timestamp(1_800_000_000_000),
-            mono: Monotonic(1 << 40),
-        })));
-        let as_clock: Arc<dyn Clock> = Arc::<Still>::clone(&clock);
+        let clock = ManualClock::new(Timestamp(1_800_000_000_000));
+        let as_clock: Arc<dyn Clock> = Arc::new(clock.clone());
         let gate = ProgramGate::new(Arc::clone(&as_clock), &settings.limits, false);
         let policies = Arc::new(PolicySet::load(&[]).unwrap());
         let journal = Journal::open_in(Box::new(disk.clone())).unwrap().journal;
@@ -205,7 +183,7 @@ impl Stage {
                 complete: true,
                 servers: Vec::new(),
             }));
-            self.clock.pass(10);
+            self.clock.advance(Duration::from_secs(10));
         }
     }
 

@@ -10,7 +10,8 @@ use crate::remediation::Operation;
 
 /// Operations under way, by number. Written and read as a plain map.
 ///
-/// INVARIANT: `by_node` names each node of each operation. Every suspect is asked for by name when a
+/// INVARIANT: `by_node` names each node of each operation; in this package's tests each answer is held
+/// to a look through all. Every suspect is asked for by name when a
 /// heal is weighed, in a fleet that may have hundreds of both.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(from = "BTreeMap<OperationId, Operation>")]
@@ -47,7 +48,13 @@ impl Operations {
 
     /// The oldest operation that this node is a machine of.
     pub fn on(&self, node: &NodeName) -> Option<&Operation> {
-        self.by_id.get(self.by_node.get(node)?.first()?)
+        let first = self.by_node.get(node).and_then(BTreeSet::first);
+        if cfg!(test) {
+            let on = |operation: &&Operation| operation.machines().any(|one| one.node == *node);
+            let found = self.by_id.values().find(on).map(|operation| &operation.id);
+            assert_eq!(first, found, "{node}");
+        }
+        self.by_id.get(first?)
     }
 
     /// An operation, for all of it to be changed but which nodes it is on.
