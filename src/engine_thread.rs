@@ -171,13 +171,13 @@ impl Thread {
             Err(ReceiveError::Timeout) => {}
             Err(ReceiveError::Stopped) => return false,
         }
-        self.answer_calls();
         let now = self.core.clock.now();
         if now.mono >= self.wake_at && !draining {
             self.step(Input::Tick);
         }
         self.finish();
         self.mend_journal(now);
+        self.answer_calls();
         self.keep_windows(now);
         true
     }
@@ -353,6 +353,7 @@ impl Thread {
                     info!("the journal can be written again");
                     self.core.gate.set_journal_well(true);
                     self.step(Input::JournalHealth(true));
+                    self.finish();
                 }
             }
             Err(error) if retry => {
@@ -375,6 +376,7 @@ impl Thread {
         }
     }
 
+    /// Nothing waits for its sync meanwhile: what is told here is on the disk.
     fn answer_calls(&mut self) {
         while let Ok(call) = self.core.calls.try_recv() {
             let now = self.core.clock.now();
@@ -400,6 +402,7 @@ impl Thread {
         // Answered after the sync of what it led to: an answer is a promise.
         self.waiting.wait(&request.key, reply);
         self.step(Input::Operator(request));
+        self.finish();
     }
 }
 

@@ -3,17 +3,18 @@
 
 use std::io;
 use std::sync::Mutex;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use rhizome_connectors::delivery::{Acknowledge, channel};
 use rhizome_engine::action::ActionKind;
 use rhizome_engine::event::{Observation, SourceName, SourceReport, Wish};
 use rhizome_engine::policy::PolicySet;
 use rhizome_engine::settings::{Limits, PoolSettings, Settings};
+use rhizome_engine::status::Status;
 use rhizome_engine::time::Timestamp;
 use rhizome_standin::ManualClock;
 
 use super::*;
-use crate::handle::{EngineHandle, handle};
 use crate::journal::storage::{Appender, Storage};
 
 /// What happened, in the order in which it did.
@@ -24,12 +25,13 @@ enum Event {
     Told,
 }
 
-/// A disk that notes when it syncs, that looks each time whether an action has left before, and that
-/// fails when it is told to.
+/// A disk that notes when it syncs, that looks each time whether an action has left or a status was
+/// told before, and that fails when it is told to.
 #[derive(Clone)]
 struct Disk {
     events: Arc<Mutex<Vec<Event>>>,
     actions: Arc<Mutex<mpsc::UnboundedReceiver<Action>>>,
+    asked: Arc<Mutex<Option<oneshot::Receiver<Box<Status>>>>>,
     full: Arc<AtomicBool>,
 }
 
@@ -77,6 +79,9 @@ impl Appender for Disk {
 
     fn sync(&mut self) -> io::Result<()> {
         assert!(self.actions.lock().unwrap().is_empty(), "acted before");
+        let mut asked = self.asked.lock().unwrap();
+        let told = asked.as_mut().map(oneshot::Receiver::try_recv);
+        assert!(!matches!(told, Some(Ok(_))), "told before");
         if self.full.load(Ordering::Relaxed) {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -95,7 +100,7 @@ impl Acknowledge for Disk {
 struct Stage {
     thread: Thread,
     inlet: rhizome_connectors::Inlet,
-    handle: EngineHandle,
+    calls: SyncSender<Call>,
     disk: Disk,
     clock: ManualClock,
     stop: Stop,
@@ -108,6 +113,7 @@ impl Stage {
         let disk = Disk {
             events: Arc::default(),
             actions: Arc::new(Mutex::new(received)),
+            asked: Arc::default(),
             full: Arc::default(),
         };
         let pool = PoolSettings {
@@ -130,13 +136,13 @@ impl Stage {
         let policies = Arc::new(PolicySet::load(&[]).unwrap());
         let journal = Journal::open_in(Box::new(disk.clone())).unwrap().journal;
         let (inlet, outlet) = channel(8);
-        let (handle, calls) = handle(inlet.clone());
+        let (calls, called) = sync_channel(8);
         let telling = disk.clone();
         let mut thread = Thread::new(Core {
             engine: Engine::new(settings, policies, Vec::new(), 1, "test", clock.now()),
             journal,
             outlet,
-            calls,
+            calls: called,
             clock: as_clock,
             gate,
             actions,
@@ -149,14 +155,15 @@ impl Stage {
         Self {
             thread,
             inlet,
-            handle,
+            calls,
             disk,
             clock,
             stop: Stop::default(),
         }
     }
 
-    fn deliver(&mut self, input: Input) {
+    /// Gives the status that is asked for meanwhile.
+    fn deliver(&mut self, input: Input) -> Status {
         let position = Position {
             topic: "t".into(),
             partition: 0,
@@ -165,41 +172,51 @@ impl Stage {
         let source = Arc::new(self.disk.clone());
         let ack = Some(Ack::new(vec![position], 1, source));
         self.inlet.send(Delivery { input, ack }).unwrap();
+        let (reply, asked) = oneshot::channel();
+        self.calls.send(Call::Status(reply)).unwrap();
+        *self.disk.asked.lock().unwrap() = Some(asked);
         assert!(self.thread.turn(&self.stop));
+        let told = self.disk.asked.lock().unwrap().take();
+        *told.unwrap().try_recv().unwrap()
     }
 
     /// A minute in which the cloud is seen and has no machine, so that one is asked for.
     fn lack_a_machine(&mut self) {
         for _ in 0..6 {
-            self.deliver(Input::Source(SourceReport {
-                source: SourceName::Openstack,
-                flowing: true,
-                lag: Duration::ZERO,
-                refilled: true,
-                trouble: String::new(),
-            }));
-            self.deliver(Input::Observation(Observation::Servers {
-                at: self.clock.now().wall,
-                complete: true,
-                servers: Vec::new(),
-            }));
-            self.clock.advance(Duration::from_secs(10));
+            self.see_no_machine();
         }
     }
 
+    /// Ten seconds of it; gives the status at their end.
+    fn see_no_machine(&mut self) -> Status {
+        self.deliver(Input::Source(SourceReport {
+            source: SourceName::Openstack,
+            flowing: true,
+            lag: Duration::ZERO,
+            refilled: true,
+            trouble: String::new(),
+        }));
+        let status = self.deliver(Input::Observation(Observation::Servers {
+            at: self.clock.now().wall,
+            complete: true,
+            servers: Vec::new(),
+        }));
+        self.clock.advance(Duration::from_secs(10));
+        status
+    }
+
     /// What an operator is answered.
-    async fn pause(&mut self) -> Answer {
+    fn pause(&mut self) -> Answer {
         let request = OperatorRequest {
             key: "k".to_owned(),
             who: "ann".to_owned(),
             why: "a test".to_owned(),
             wish: Wish::Pause { pool: None },
         };
-        let handle = self.handle.clone();
-        let asked = tokio::spawn(async move { handle.wish(request).await });
-        tokio::task::yield_now().await;
+        let (reply, mut asked) = oneshot::channel();
+        self.calls.send(Call::Operator(request, reply)).unwrap();
         assert!(self.thread.turn(&self.stop));
-        asked.await.unwrap().unwrap()
+        asked.try_recv().unwrap()
     }
 }
 
@@ -255,14 +272,22 @@ fn on_a_disk_that_is_full_nothing_leaves_and_nothing_is_acknowledged() {
     assert!(!stage.disk.actions().is_empty());
 }
 
-#[tokio::test]
-async fn an_operator_is_answered_after_the_sync_and_told_when_there_was_none() {
+#[test]
+fn a_status_tells_nothing_that_is_not_on_the_disk() {
     let mut stage = Stage::new();
-    assert!(matches!(stage.pause().await, Answer::Granted(_)));
+    // That no status was given before a sync is looked at in each.
+    while stage.see_no_machine().operations.is_empty() {}
+    assert!(stage.disk.events().contains(&Event::Synced));
+}
+
+#[test]
+fn an_operator_is_answered_after_the_sync_and_told_when_there_was_none() {
+    let mut stage = Stage::new();
+    assert!(matches!(stage.pause(), Answer::Granted(_)));
     assert_eq!(stage.disk.events().first(), Some(&Event::Synced));
     let mut stage = Stage::new();
     stage.disk.full.store(true, Ordering::Relaxed);
-    let answer = stage.pause().await;
+    let answer = stage.pause();
     assert!(
         matches!(answer, Answer::Refused(Reason::JournalFailed, _)),
         "{answer:?}"
