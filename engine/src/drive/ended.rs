@@ -129,10 +129,11 @@ impl Engine {
         self.state.operations.values().flat_map(going).collect()
     }
 
-    /// What is being made, by pool.
+    /// What is being made, by pool: what makes no VM changes no count.
     pub(crate) fn count_in_flight(&mut self) {
         let mut counts = vec![InFlight::default(); self.world.in_flight.len()];
-        for operation in self.state.operations.values() {
+        let making = self.state.operations.values();
+        for operation in making.filter(|operation| operation.creates_vm()) {
             let Some(PoolSlot(pool)) = self.world.cluster.pool_slot(&operation.pool) else {
                 continue;
             };
@@ -146,12 +147,12 @@ impl Engine {
             let serves = member.is_some_and(|member| member.serves(kubernetes));
             // A replacement takes the pods of the old one: it gives no room.
             let adds = operation.kind == OperationKind::Add && operation.phase == Phase::Doing;
-            let old = operation.old.as_ref().filter(|_| operation.creates_vm());
+            let old = operation.old.as_ref();
             let old = old.and_then(|old| self.world.cluster.find(old.node.as_str()));
             let replaced = old.is_some_and(|old| old.pool == Some(PoolSlot(pool)));
             if let Some(count) = counts.get_mut(usize::from(pool)) {
                 count.replaced += u32::from(replaced);
-                count.unlisted += u32::from(operation.creates_vm() && !listed);
+                count.unlisted += u32::from(!listed);
                 count.coming += u32::from(adds && !serves);
             }
         }

@@ -90,6 +90,11 @@ impl Suspects {
         of_pool.map(|(_, slot)| *slot)
     }
 
+    /// How many there are, in all pools.
+    fn count(&self) -> usize {
+        self.suspects.len()
+    }
+
     /// Whether the node may be silent or ill.
     pub(crate) fn has(&self, slot: NodeSlot) -> bool {
         matches!(self.place(slot), Place::Suspect(_))
@@ -270,22 +275,34 @@ impl Guard<'_> {
         if let Some((_, why)) = self.state.brakes.get(&Brake::Storm(name.clone())) {
             return refuse(Reason::Storm, why.clone());
         }
-        let ill = self.ill(pool, settings);
         let size = self.sight.cluster.in_pool(pool).len();
         let allowed = allowed_ill(size, self.limits().storm_share);
-        if ill.len() > allowed {
+        if let Some(ill) = self.more_ill_than(allowed, pool, settings) {
             return refuse(
                 Reason::Storm,
-                format!(
-                    "{} of {size} in {name} are silent or ill at once, {allowed} may be",
-                    ill.len()
-                ),
+                format!("{ill} of {size} in {name} are silent or ill at once, {allowed} may be"),
             );
         }
         match healed {
             Some(slot) => self.domain_storm(slot),
             None => Ok(()),
         }
+    }
+
+    /// How many of the pool are silent or ill, if more than so many are. Whoever is ill is a
+    /// suspect: where these are few, none of them is looked at.
+    fn more_ill_than(
+        &self,
+        allowed: usize,
+        pool: PoolSlot,
+        settings: &PoolSettings,
+    ) -> Option<usize> {
+        let ill = || self.ill(pool, settings).len();
+        if self.sight.suspects.of(pool).nth(allowed).is_none() {
+            debug_assert!(ill() <= allowed, "whoever is ill is among the suspects");
+            return None;
+        }
+        Some(ill()).filter(|ill| *ill > allowed)
     }
 
     /// I10 for what the node stands on: two or more, and half, of its zone or hypervisor, in
@@ -312,6 +329,9 @@ impl Guard<'_> {
     /// The zone or hypervisor, if two or more and half of it are silent or ill.
     fn ill_domain(&self, (kind, name): (Kind, &Arc<str>)) -> Option<IllDomain> {
         let all = self.sight.cluster.standing_on(kind, name);
+        if !is_storm(self.sight.suspects.count(), all) {
+            return None;
+        }
         let here = |slot: &NodeSlot| {
             let server = self.server_at(*slot);
             server.is_some_and(|server| server.domains().any(|own| own == (kind, name)))
@@ -321,7 +341,7 @@ impl Guard<'_> {
             self.ill_of(suspects, settings).len()
         };
         let down = self.pools_with_settings().map(down).sum();
-        (down >= 2 && down * 2 >= all).then(|| IllDomain {
+        is_storm(down, all).then(|| IllDomain {
             domain: (kind, name).into(),
             down,
             all,
@@ -355,7 +375,7 @@ impl Guard<'_> {
                 self.counted_on(kind, name),
                 "counted as they come and go"
             );
-            (down >= 2 && down * 2 >= all).then(|| IllDomain {
+            is_storm(down, all).then(|| IllDomain {
                 domain: (kind, name).into(),
                 down,
                 all,
@@ -465,6 +485,11 @@ impl Guard<'_> {
         }
         witnesses
     }
+}
+
+/// I10: two or more, and half, of all that stand on the same.
+fn is_storm(down: usize, all: usize) -> bool {
+    down >= 2 && down * 2 >= all
 }
 
 /// I10: how many of `size` may be silent or ill at once.
