@@ -233,7 +233,7 @@ fn suspect_after(windows: &Windows, slot: NodeSlot) -> Duration {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct IllDomain {
     pub(super) domain: Domain,
-    down: usize,
+    pub(super) down: usize,
     all: usize,
 }
 
@@ -291,7 +291,7 @@ impl Guard<'_> {
 
     /// How many of the pool are silent or ill, if more than so many are. Whoever is ill is a
     /// suspect: where these are few, none of them is looked at.
-    fn more_ill_than(
+    pub(super) fn more_ill_than(
         &self,
         allowed: usize,
         pool: PoolSlot,
@@ -327,7 +327,7 @@ impl Guard<'_> {
     }
 
     /// The zone or hypervisor, if two or more and half of it are silent or ill.
-    fn ill_domain(&self, (kind, name): (Kind, &Arc<str>)) -> Option<IllDomain> {
+    pub(super) fn ill_domain(&self, (kind, name): (Kind, &Arc<str>)) -> Option<IllDomain> {
         let all = self.sight.cluster.standing_on(kind, name);
         if !is_storm(self.sight.suspects.count(), all) {
             return None;

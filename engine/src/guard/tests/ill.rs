@@ -1,16 +1,22 @@
 //! The few that are looked at each second are all that a look at everybody finds.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::cluster::PoolSlot;
+use crate::cluster::{Kind, PoolSlot};
 use crate::event::{Batch, Input, Observation, ServerStatus, SourceName};
+use crate::guard::Guard;
 use crate::lab::{Lab, Plan, on_engine_stack, pool, vm};
 use crate::names::{NodeName, PoolName};
+use crate::window::NodeSlot;
 
 /// A pool beside the one that is looked at, and after it in order.
 pub(crate) const OTHER: &str = "yards";
+
+/// What half of the nodes stand on.
+const ZONE: &str = "z1";
 
 /// Something that happens to a node, or to the world.
 pub(crate) fn happens(lab: &mut Lab, what: u8, node: usize) {
@@ -79,15 +85,85 @@ fn both(lab: &Lab) -> (Vec<u32>, Vec<u32>) {
     let guard = lab.engine.guard(lab.now);
     let settings = &guard.sight.settings.pools[&pool()];
     let few = guard.ill(PoolSlot(0), settings);
+    let all = by_all(&guard, PoolSlot(0));
+    let number = |slots: Vec<NodeSlot>| slots.iter().map(|slot| slot.0).collect();
+    (number(few), number(all))
+}
+
+/// Who is ill in the pool, by a look at everybody.
+fn by_all(guard: &Guard<'_>, pool: PoolSlot) -> Vec<NodeSlot> {
     let cluster = guard.sight.cluster;
-    let all = cluster.in_pool(PoolSlot(0)).iter().filter(|slot| {
-        let member = cluster.member(**slot).unwrap();
-        guard.is_ill(**slot, member, settings)
-    });
-    (
-        few.iter().map(|slot| slot.0).collect(),
-        all.map(|slot| slot.0).collect(),
-    )
+    let settings = guard.sight.pool_settings(pool).unwrap();
+    let ill = |slot: &NodeSlot| guard.is_ill(*slot, cluster.member(*slot).unwrap(), settings);
+    let all = cluster.in_pool(pool).iter().copied();
+    all.filter(ill).collect()
+}
+
+/// What a storm is told by, of a pool with so many allowed and of the zone: by the few, and by a
+/// look at everybody.
+fn storms(lab: &Lab, allowed: usize) -> [(Option<usize>, Option<usize>); 2] {
+    let guard = lab.engine.guard(lab.now);
+    let settings = &guard.sight.settings.pools[&pool()];
+    let ill = by_all(&guard, PoolSlot(0)).len();
+    let of_pool = (
+        guard.more_ill_than(allowed, PoolSlot(0), settings),
+        Some(ill).filter(|ill| *ill > allowed),
+    );
+    let zone: Arc<str> = ZONE.into();
+    let in_zone = |slot: &NodeSlot| {
+        let server = guard.sight.cluster.member(*slot).unwrap().server.as_ref();
+        server.is_some_and(|server| server.zone.as_ref() == Some(&zone))
+    };
+    let pools = [PoolSlot(0), PoolSlot(1)];
+    let ill = pools.iter().flat_map(|pool| by_all(&guard, *pool));
+    let down = ill.filter(in_zone).count();
+    let there = pools
+        .iter()
+        .flat_map(|pool| guard.sight.cluster.in_pool(*pool));
+    let all = there.filter(|slot| in_zone(slot)).count();
+    let of_zone = guard.ill_domain((Kind::Zone, &zone));
+    [
+        of_pool,
+        (
+            of_zone.map(|ill| ill.down),
+            Some(down).filter(|down| *down >= 2 && down * 2 >= all),
+        ),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn a_storm_is_told_by_the_few_as_by_all(
+        events in prop::collection::vec((0..14_u8, 0..6_usize, 1..25_000_u64), 1..40),
+        allowed in 0..4_usize,
+    ) {
+        let seen = on_engine_stack(move || {
+            let mut lab = Lab::new(Plan {
+                others: vec![OTHER],
+                ..Plan::default()
+            });
+            lab.forgiving = true;
+            for node in lab.nodes.iter_mut().step_by(2) {
+                node.zone = Some(ZONE.to_owned());
+            }
+            lab.run(40);
+            let mut seen = Vec::new();
+            for (what, node, wait) in events {
+                happens(&mut lab, what, node);
+                lab.now = lab.now.plus(Duration::from_millis(wait));
+                lab.step(Input::Tick);
+                seen.extend(storms(&lab, allowed));
+                lab.round();
+                seen.extend(storms(&lab, allowed));
+            }
+            seen
+        });
+        for (few, all) in seen {
+            prop_assert_eq!(few, all);
+        }
+    }
 }
 
 proptest! {
