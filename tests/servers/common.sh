@@ -69,12 +69,17 @@ alive() {
   [ -n "${at:-}" ] && [ "$(started "$pid")" = "$at" ]
 }
 
-# free_port: one that nothing listens on now, below the range that the system gives to clients.
+# free_port: one that nothing listens on now, below the range that the system gives to clients, and
+# that no other server has chosen lately: several come up at once, and listen some time after this.
 free_port() {
   local port
+  mkdir -p "$cache/ports"
+  find "$cache/ports" -mindepth 1 -mmin +30 -delete 2>/dev/null || true
   for _ in {1..200}; do
     port=$((20000 + RANDOM % 12000))
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo $port; return; }
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && continue
+    mkdir "$cache/ports/$port" 2>/dev/null || continue
+    echo $port; return
   done
   die "no free port found"
 }
