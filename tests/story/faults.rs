@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rhizome_standin::{Ledger, Relay, Rule, Standin};
 
+use crate::say;
 use crate::standins::StandIns;
 use services::Services;
 use table::Much;
@@ -31,6 +32,14 @@ impl Front {
         put.expect("a fault that both can play");
     }
 
+    /// What is behind, for those who read how far it is.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::StandIn(_) => "faults on stand-ins",
+            Self::Relay(_) => "faults on real services",
+        }
+    }
+
     fn clear(&self) {
         match self {
             Self::StandIn(standin) => standin.faults(rhizome_standin::Faults::clear),
@@ -46,25 +55,23 @@ impl Front {
     }
 }
 
-/// The whole table on stand-ins; with `RHIZOME_FAULTS` on the real services in their place: `first`
-/// plays the row in which most could be done twice, `whole` all rows.
+/// The whole table.
 #[test]
-fn no_lost_or_late_answer_doubles_or_leaves_anything() {
-    match std::env::var("RHIZOME_FAULTS").as_deref() {
-        Err(_) => on_stand_ins(),
-        Ok("first") => on_the_real_services(Much::FirstRow),
-        Ok("whole") => on_the_real_services(Much::Whole),
-        Ok(other) => panic!("RHIZOME_FAULTS: `first` or `whole`, not `{other}`"),
-    }
-}
-
-fn on_stand_ins() {
+fn no_lost_or_late_answer_doubles_or_leaves_anything_on_stand_ins() {
     let world = StandIns::start();
     let front = Front::StandIn(Arc::clone(&world.standin));
     table::play(Box::new(world), &front, Much::Whole);
 }
 
-fn on_the_real_services(much: Much) {
+/// The row in which most could be done twice; with `RHIZOME_FAULTS=whole` the whole table.
+#[test]
+fn no_lost_or_late_answer_doubles_or_leaves_anything_on_real_services() {
+    let much = match std::env::var("RHIZOME_FAULTS").as_deref() {
+        Err(_) => Much::FirstRow,
+        Ok("whole") => Much::Whole,
+        Ok(other) => panic!("RHIZOME_FAULTS: `whole`, not `{other}`"),
+    };
+    say("faults on real services: being made");
     let Some(world) = Services::start() else {
         return;
     };
