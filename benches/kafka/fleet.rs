@@ -1,13 +1,13 @@
 //! The fleet: its nodes, their records, the rules, and what cloud and cluster show of it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rhizome_engine::action::mark;
 use rhizome_engine::event::{
-    NodeView, Observation, Ready, Requests, ServerStatus, ServerView, SourceName, SourceReport,
+    Labels, NodeView, Observation, Ready, Requests, ServerStatus, ServerView, SourceName,
+    SourceReport,
 };
 use rhizome_engine::journal::{Record, State};
 use rhizome_engine::names::OperationId;
@@ -195,8 +195,8 @@ pub(crate) fn node(place: usize, at: Timestamp, ready: Ready) -> NodeView {
         name: node_name(place).as_str().into(),
         uid: format!("uid-{place}"),
         vm: Some(vm_id(place).as_str().into()),
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        labels: Labels::default(),
+        annotations: Labels::default(),
         created,
         ready,
         ready_since,
@@ -239,7 +239,7 @@ fn server(place: usize, at: Timestamp) -> ServerView {
         status: ServerStatus::Active,
         task_state: None,
         created: at.minus(Duration::from_secs(86_400)),
-        metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
+        metadata: metadata.into_iter().collect(),
         addresses: Vec::new(),
         fault: None,
         zone: Some("nova".to_owned()),

@@ -23,7 +23,7 @@ use std::time::Duration;
 use rhizome_engine::action::mark;
 use rhizome_engine::engine::{Engine, Output};
 use rhizome_engine::event::{
-    Batch, Form, Input, NodeView, Observation, Ready, Requests, ServerStatus, ServerView,
+    Batch, Form, Input, Labels, NodeView, Observation, Ready, Requests, ServerStatus, ServerView,
     SourceName, SourceReport,
 };
 use rhizome_engine::journal::{Record, State};
@@ -425,7 +425,7 @@ fn server(place: usize, at: Timestamp) -> ServerView {
         status: ServerStatus::Active,
         task_state: None,
         created: at.minus(Duration::from_secs(86_400)),
-        metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
+        metadata: metadata.into_iter().collect(),
         addresses: Vec::new(),
         fault: None,
         zone: Some("nova".to_owned()),
@@ -434,7 +434,7 @@ fn server(place: usize, at: Timestamp) -> ServerView {
 }
 
 /// What a worker is labelled with by its kubelet, by the cloud's controller, and by us.
-fn labels(place: usize) -> BTreeMap<String, String> {
+fn labels(place: usize) -> Labels {
     let labels = [
         ("beta.kubernetes.io/arch", "amd64".to_owned()),
         ("beta.kubernetes.io/os", "linux".to_owned()),
@@ -446,7 +446,7 @@ fn labels(place: usize) -> BTreeMap<String, String> {
         ("topology.kubernetes.io/zone", "nova".to_owned()),
         (mark::POOL, pool_name(place % POOLS)),
     ];
-    labels.map(|(key, value)| (key.to_owned(), value)).into()
+    labels.into_iter().collect()
 }
 
 fn node(place: usize, at: Timestamp) -> NodeView {
@@ -456,7 +456,7 @@ fn node(place: usize, at: Timestamp) -> NodeView {
         uid: format!("{place:08x}-8d1e-4c0a-8b7f-2f6a9e3d1c40"),
         vm: Some(vm_id(place).as_str().into()),
         labels: labels(place),
-        annotations: BTreeMap::new(),
+        annotations: Labels::default(),
         created,
         ready: Ready::True,
         ready_since: created,

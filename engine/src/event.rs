@@ -14,9 +14,11 @@ use crate::names::{NodeName, OperationId, PoolName, VmId};
 use crate::policy::PolicySet;
 use crate::time::Timestamp;
 
+mod labels;
 mod pause;
 mod pods;
 
+pub use labels::Labels;
 pub use pause::{PauseReport, PauseSource, StandingPause};
 pub use pods::{NodePods, PodShape, Taint, Toleration};
 
@@ -402,7 +404,9 @@ pub struct PodView {
 }
 
 /// An amount of cpu and memory, asked for or to be had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash, Serialize, Deserialize,
+)]
 pub struct Requests {
     /// Thousandths of a core.
     pub cpu_millis: u64,
@@ -426,7 +430,7 @@ pub struct ServerView {
     /// When it was created: with the id, its generation.
     pub created: Timestamp,
     /// Its metadata, our marks among it.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: Labels,
     /// Its addresses.
     pub addresses: Vec<String>,
     /// `fault.message` of a server in ERROR.
@@ -461,7 +465,7 @@ pub enum ServerStatus {
 }
 
 /// A node as the cluster shows it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Hash, Serialize, Deserialize)]
 pub struct NodeView {
     /// Its name.
     pub name: NodeName,
@@ -470,9 +474,9 @@ pub struct NodeView {
     /// The VM in `spec.providerID`.
     pub vm: Option<VmId>,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Its annotations that matter to us (`do-not-disrupt`, `scale-down-disabled`).
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Labels,
     /// When it was created.
     pub created: Timestamp,
     /// The condition `Ready`.
@@ -490,7 +494,7 @@ pub struct NodeView {
 }
 
 /// The condition `Ready` of a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Ready {
     /// Reports well.
     True,

@@ -9,8 +9,9 @@ use crate::action::{Action, Done, Failure, FailureKind, mark};
 use crate::decision::{Reason, Refusal};
 use crate::engine::{Answer, Engine, Output};
 use crate::event::{
-    Alert, Batch, Form, Input, NodeView, Observation, OperatorRequest, PauseReport, PauseSource,
-    Ready, Requests, ServerStatus, ServerView, SourceName, SourceReport, StandingPause, Wish,
+    Alert, Batch, Form, Input, Labels, NodeView, Observation, OperatorRequest, PauseReport,
+    PauseSource, Ready, Requests, ServerStatus, ServerView, SourceName, SourceReport,
+    StandingPause, Wish,
 };
 use crate::journal::{Record, State};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
@@ -469,22 +470,20 @@ pub(crate) fn vm(node: &str) -> VmId {
 }
 
 fn server(node: &LabNode) -> ServerView {
-    let mut metadata = BTreeMap::new();
+    let mut metadata = Labels::default();
     if node.ours {
         let marks = [
             (mark::OWNER, mark::OWNER_VALUE),
             (mark::CLUSTER, "lab"),
             (mark::POOL, node.pool.as_str()),
         ];
-        for (key, value) in marks {
-            metadata.insert(key.to_owned(), value.to_owned());
-        }
+        metadata.extend(marks);
     }
     if let Some(operation) = node.made_by {
-        metadata.insert(mark::OPERATION.to_owned(), operation.to_string());
+        metadata.extend([(mark::OPERATION, operation.to_string())]);
     }
     if node.marked_protected {
-        metadata.insert(mark::DO_NOT_TOUCH.to_owned(), String::new());
+        metadata.extend([(mark::DO_NOT_TOUCH, "")]);
     }
     ServerView {
         id: vm(&node.name),
@@ -506,8 +505,8 @@ fn node_view(node: &LabNode, now: Timestamp) -> NodeView {
         name: NodeName::new(&node.name),
         uid: format!("uid-{}", node.name),
         vm: Some(vm(&node.name)),
-        labels: BTreeMap::from([(mark::POOL.to_owned(), node.pool.to_string())]),
-        annotations: BTreeMap::new(),
+        labels: [(mark::POOL, node.pool.as_str())].into_iter().collect(),
+        annotations: Labels::default(),
         created: BEGIN.wall.minus(Duration::from_secs(86_400)),
         ready: if dead { Ready::Unknown } else { Ready::True },
         ready_since: if dead { node.renewed } else { BEGIN.wall },

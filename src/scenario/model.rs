@@ -11,7 +11,7 @@ use rhizome_engine::action::{
     Action, ActionKey, ActionKind, ActionResult, Done, Failure, FailureKind, mark,
 };
 use rhizome_engine::event::{
-    NodeView, Observation, PortsView, Ready, Requests, ServerStatus, ServerView,
+    Labels, NodeView, Observation, PortsView, Ready, Requests, ServerStatus, ServerView,
 };
 use rhizome_engine::names::{NodeName, OperationId, PoolName, VmId};
 use rhizome_engine::time::Timestamp;
@@ -567,7 +567,7 @@ impl Machine {
             status: self.status.clone(),
             task_state: None,
             created: self.created,
-            metadata: self.metadata.clone(),
+            metadata: self.metadata.iter().collect(),
             addresses: if self.status == ServerStatus::Build || !self.addressed {
                 Vec::new()
             } else {
@@ -586,8 +586,8 @@ impl Machine {
             name: self.name.clone(),
             uid: node.uid.clone(),
             vm: Some(self.id.clone()),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
+            labels: Labels::default(),
+            annotations: Labels::default(),
             created: node.created,
             ready: node.ready,
             ready_since: node.since,

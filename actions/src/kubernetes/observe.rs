@@ -61,7 +61,6 @@ impl Kubernetes {
 
 /// A node; none if it lacks what every node has.
 pub(super) fn of_node(node: &Node) -> Option<NodeView> {
-    let labels = node.metadata.labels.clone().unwrap_or_default();
     let created = pods::time(node.metadata.creation_timestamp.as_ref()).unwrap_or_default();
     let spec = node.spec.as_ref();
     let status = node.status.as_ref();
@@ -74,15 +73,14 @@ pub(super) fn of_node(node: &Node) -> Option<NodeView> {
         vm: spec
             .and_then(|spec| spec.provider_id.as_deref())
             .and_then(vm_of),
-        control_plane: is_control_plane(&labels),
-        labels,
+        control_plane: node.metadata.labels.as_ref().is_some_and(is_control_plane),
+        labels: node.metadata.labels.iter().flatten().collect(),
         annotations: node
             .metadata
             .annotations
             .iter()
             .flatten()
             .filter(|(key, _)| ANNOTATIONS.contains(&key.as_str()))
-            .map(|(key, value)| (key.clone(), value.clone()))
             .collect(),
         created,
         // A node without conditions has never been heard from.
@@ -229,7 +227,7 @@ mod tests {
         assert_eq!(view.ready_since.to_string(), "2026-11-22T08:00:00.000Z");
         assert_eq!(view.vm, Some("8c6a".into()));
         assert!(view.unschedulable && !view.control_plane);
-        assert_eq!(view.annotations.len(), 1);
+        assert_eq!(view.annotations.iter().count(), 1);
         assert_eq!(view.allocatable.pods, 110);
         assert_eq!(view.allocatable.memory_bytes, 4 << 30);
 

@@ -109,7 +109,7 @@ impl Openstack {
     }
 
     fn is_of(&self, server: &ServerView, pool: &PoolName) -> bool {
-        let mark = |key: &str| server.metadata.get(key).map(String::as_str);
+        let mark = |key: &str| server.metadata.get(key);
         mark(mark::CLUSTER) == Some(self.options.cluster.as_str())
             && mark(mark::POOL) == Some(pool.as_str())
     }

@@ -115,7 +115,7 @@ impl ServerBody {
             id: VmId::new(&self.id),
             name: self.name,
             task_state: self.task_state,
-            metadata: self.metadata.unwrap_or_default(),
+            metadata: self.metadata.iter().flatten().collect(),
             addresses: self
                 .addresses
                 .into_values()

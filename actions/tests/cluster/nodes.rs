@@ -45,7 +45,7 @@ async fn a_node_is_cordoned_labelled_and_removed_and_each_may_be_done_twice() {
     }
     let seen = ours.node("node-a").await.unwrap();
     assert!(!seen.unschedulable);
-    assert_eq!(seen.labels["rhizome-pool"], "workers");
+    assert_eq!(seen.labels.get("rhizome-pool"), Some("workers"));
 
     let another = NodeRef {
         uid: "another".to_owned(),

@@ -211,8 +211,11 @@ async fn a_server_lives_and_dies_by_our_actions() {
     let server = bench.is(&id, ServerStatus::Active).await;
     assert_eq!(server.name, "mongo-1");
     assert_eq!(server.addresses.len(), 1, "{server:?}");
-    assert_eq!(server.metadata["team"], "storage");
-    assert_eq!(server.metadata[mark::OPERATION], operation(1).to_string());
+    assert_eq!(server.metadata.get("team"), Some("storage"));
+    assert_eq!(
+        server.metadata.get(mark::OPERATION),
+        Some(&*operation(1).to_string())
+    );
     let again = created(&bench, "mongo-1", 1).await;
     assert_eq!(again, id, "the same operation makes no second one");
 
@@ -247,7 +250,10 @@ async fn a_server_lives_and_dies_by_our_actions() {
     };
     assert_eq!(bench.act(3, rebuild.clone()).await, Ok(Done::Accepted));
     let server = bench.is(&id, ServerStatus::Shutoff).await;
-    assert_eq!(server.metadata[mark::OPERATION], operation(3).to_string());
+    assert_eq!(
+        server.metadata.get(mark::OPERATION),
+        Some(&*operation(3).to_string())
+    );
     assert_eq!(bench.act(3, rebuild).await, Ok(Done::Already));
     let start = ActionKind::StartServer { vm: vm(&server, 3) };
     assert_eq!(bench.act(3, start.clone()).await, Ok(Done::Accepted));

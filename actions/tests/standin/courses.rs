@@ -25,7 +25,7 @@ async fn a_node_is_added_and_removed_and_every_step_may_be_taken_twice() {
     let active = field.server_is(vm.as_str(), ServerStatus::Active).await;
     field.let_in(1, "w-1", vm).await;
     assert_eq!(active.name, "w-1");
-    assert_eq!(active.metadata, marks(1));
+    assert_eq!(active.metadata, marks(1).into_iter().collect());
     let joined = field.node_is("w-1", Ready::True).await;
     assert_eq!(
         joined.vm.as_ref(),
@@ -57,7 +57,7 @@ async fn a_node_is_added_and_removed_and_every_step_may_be_taken_twice() {
     assert_eq!(field.done(2, cordon).await, Done::Already);
     let seen = field.node_is("w-1", Ready::True).await;
     assert!(seen.unschedulable);
-    assert_eq!(seen.labels[mark::POOL], "workers");
+    assert_eq!(seen.labels.get(mark::POOL), Some("workers"));
     let drain = ActionKind::Drain {
         node: node_ref.clone(),
     };
@@ -210,8 +210,11 @@ async fn a_rebuilt_server_keeps_its_id_and_joins_by_a_new_token() {
     assert_eq!(field.done(2, start).await, Done::Accepted);
     let rebuilt = field.server_is(vm.id.as_str(), ServerStatus::Active).await;
     assert_eq!(rebuilt.created, vm.created);
-    assert_eq!(rebuilt.metadata["theirs"], "kept");
-    assert_eq!(rebuilt.metadata[mark::OPERATION], operation(2).to_string());
+    assert_eq!(rebuilt.metadata.get("theirs"), Some("kept"));
+    assert_eq!(
+        rebuilt.metadata.get(mark::OPERATION),
+        Some(&*operation(2).to_string())
+    );
     field.let_in(2, "w-1", &vm.id).await;
     let joined = field.node_is("w-1", Ready::True).await;
     assert_ne!(joined.uid, old.uid);

@@ -211,7 +211,10 @@ async fn a_rebuild_whose_answer_is_lost_is_not_done_a_second_time() {
     assert_eq!(field.done(2, rebuild).await, Done::Already);
     assert_eq!(field.mutations(), sent, "asked for once");
     let server = field.server_is(vm.id.as_str(), ServerStatus::Active).await;
-    assert_eq!(server.metadata[mark::OPERATION], operation(2).to_string());
+    assert_eq!(
+        server.metadata.get(mark::OPERATION),
+        Some(&*operation(2).to_string())
+    );
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ impl From<&ServerView> for Server {
 impl Node {
     /// What matters of it, as seen now. Its lease comes by another way.
     pub fn new(view: &NodeView, placement: Arc<Placement>, now: Now) -> Self {
-        let refuses = |key: &&str| view.annotations.get(*key).is_some_and(|set| set == "true");
+        let refuses = |key: &&str| view.annotations.get(key).is_some_and(|set| set == "true");
         Self {
             uid: view.uid.as_str().into(),
             vm: view.vm.clone(),

@@ -1,12 +1,12 @@
 //! What listings and watches show, taken into the cluster: who came, who left, who changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::inventory::Listing;
 use super::{Change, Cluster, Known, Lease, Member, Node, PoolSlot, Server, Slots};
 use crate::action::mark;
-use crate::event::{NodeView, Observation, Ready, ServerStatus, ServerView};
+use crate::event::{Labels, NodeView, Observation, Ready, ServerStatus, ServerView};
 use crate::names::{NodeName, PoolName, VmId};
 use crate::time::Now;
 use crate::window::{NodeSlot, Windows, grow};
@@ -200,8 +200,8 @@ impl Cluster {
             return;
         }
         let pool = self.marked_pool(&view.metadata);
-        let marked = view.metadata.get(mark::OWNER).map(String::as_str) == Some(mark::OWNER_VALUE)
-            && view.metadata.get(mark::CLUSTER) == Some(&self.name);
+        let marked = view.metadata.get(mark::OWNER) == Some(mark::OWNER_VALUE)
+            && view.metadata.get(mark::CLUSTER) == Some(self.name.as_str());
         let mut server = Server {
             marked,
             ..Server::from(view)
@@ -351,7 +351,7 @@ impl Cluster {
         }
     }
 
-    fn marked_pool(&self, marks: &BTreeMap<String, String>) -> Option<PoolSlot> {
+    fn marked_pool(&self, marks: &Labels) -> Option<PoolSlot> {
         let name = marks.get(mark::POOL)?;
         self.pool_slot(&PoolName::new(name))
     }

@@ -57,7 +57,7 @@ fn labels_of(view: &NodeView) -> impl Iterator<Item = (&str, Option<&str>)> {
     let name = view.name.as_str();
     let named = move |value: &&str| *value != name;
     let labels = view.labels.iter();
-    labels.map(move |(key, value)| (key.as_str(), Some(value.as_str()).filter(named)))
+    labels.map(move |(key, value)| (key, Some(value).filter(named)))
 }
 
 /// Those that nodes have, and how many nodes have each.

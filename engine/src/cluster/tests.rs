@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::action::mark;
-use crate::event::{NodeView, Observation, Ready, Requests, ServerStatus, ServerView};
+use crate::event::{Labels, NodeView, Observation, Ready, Requests, ServerStatus, ServerView};
 use crate::settings::{Limits, PoolSettings};
 use crate::time::{Now, Timestamp};
 use crate::window::WindowPlan;
@@ -77,9 +77,7 @@ fn server(id: &str, name: &str, created: u64) -> ServerView {
         status: ServerStatus::Active,
         task_state: None,
         created: NOW.wall.plus(Duration::from_secs(created)),
-        metadata: marks
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
+        metadata: marks.into_iter().collect(),
         addresses: Vec::new(),
         fault: None,
         zone: None,
@@ -258,8 +256,8 @@ fn node(name: &str, ready: Ready) -> NodeView {
         name: NodeName::new(name),
         uid: format!("uid-{name}"),
         vm: None,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        labels: Labels::default(),
+        annotations: Labels::default(),
         created: NOW.wall,
         ready,
         ready_since: Timestamp(0),
@@ -279,9 +277,7 @@ fn worker(name: &str) -> NodeView {
         (mark::POOL, "workers"),
     ];
     NodeView {
-        labels: labels
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .into(),
+        labels: labels.into_iter().collect(),
         ..node(name, Ready::True)
     }
 }
@@ -305,7 +301,7 @@ fn nodes_of_one_shape_have_their_labels_together_but_for_their_own_name() {
 
     // Another label is another shape, and the first is kept for those that still have it.
     let mut gpu = worker("w2");
-    gpu.labels.insert("gpu".to_owned(), "yes".to_owned());
+    gpu.labels.extend([("gpu", "yes")]);
     seen.observe(1, Observation::Node(gpu.clone()));
     assert_eq!(placed(&seen, "w2").label("gpu", "w2"), Some("yes"));
     assert!(Arc::ptr_eq(&placed(&seen, "w1"), &placed(&seen, "w3")));

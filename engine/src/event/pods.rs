@@ -36,7 +36,7 @@ pub struct PodShape {
 }
 
 /// A taint of a node that keeps pods off it (`NoSchedule` and `NoExecute`).
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Taint {
     /// Its key.
     pub key: String,

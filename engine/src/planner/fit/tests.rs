@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cluster::{Known, Slots};
-use crate::event::{NodePods, NodeView, Observation, Ready, Taint, Toleration};
+use crate::event::{Labels, NodePods, NodeView, Observation, Ready, Taint, Toleration};
 use crate::lab::BEGIN;
 use crate::settings::{Limits, Settings};
 use crate::window::{WindowPlan, Windows};
@@ -18,8 +18,8 @@ fn node(name: &str, cpu_millis: u64) -> NodeView {
         name: NodeName::new(name),
         uid: format!("uid-{name}"),
         vm: None,
-        labels: BTreeMap::new(),
-        annotations: BTreeMap::new(),
+        labels: Labels::default(),
+        annotations: Labels::default(),
         created: BEGIN.wall,
         ready: Ready::True,
         ready_since: BEGIN.wall,
@@ -127,7 +127,7 @@ fn what_fits_elsewhere_case_by_case() {
         (
             "another label is asked for",
             |w2, pod| {
-                w2.labels.insert("disk".to_owned(), "hdd".to_owned());
+                w2.labels.extend([("disk", "hdd")]);
                 pod.node_selector
                     .insert("disk".to_owned(), "ssd".to_owned());
             },
@@ -136,8 +136,7 @@ fn what_fits_elsewhere_case_by_case() {
         (
             "that label is asked for",
             |w2, pod| {
-                w2.labels.insert("arch".to_owned(), "arm".to_owned());
-                w2.labels.insert("disk".to_owned(), "ssd".to_owned());
+                w2.labels.extend([("arch", "arm"), ("disk", "ssd")]);
                 pod.node_selector
                     .insert("disk".to_owned(), "ssd".to_owned());
             },

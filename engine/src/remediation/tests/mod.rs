@@ -380,7 +380,7 @@ impl Run {
                 assert_eq!(node.vm.as_ref(), Some(one));
                 assert_eq!(node.ready, crate::event::Ready::True);
                 if done {
-                    assert_eq!(node.labels["pool"], "workers");
+                    assert_eq!(node.labels.get("pool"), Some("workers"));
                 }
             }
             [one] => {

@@ -12,7 +12,7 @@ use crate::action::{
     Action, ActionKind, ActionResult, Done, Failure, FailureKind, VmRef, mark, taint,
 };
 use crate::cluster::Placement;
-use crate::event::{NodeView, Ready, Requests, ServerStatus, ServerView, Taint};
+use crate::event::{Labels, NodeView, Ready, Requests, ServerStatus, ServerView, Taint};
 use crate::names::{NodeName, OperationId, VmId};
 use crate::time::{Monotonic, Now, Timestamp};
 
@@ -377,8 +377,8 @@ impl World {
             name: name.clone(),
             uid: format!("uid-{}", self.made),
             vm: Some(id.clone()),
-            labels: BTreeMap::new(),
-            annotations: BTreeMap::new(),
+            labels: Labels::default(),
+            annotations: Labels::default(),
             created: self.now().wall,
             ready: Ready::True,
             ready_since: self.now().wall,
@@ -414,7 +414,7 @@ impl World {
                 status: ServerStatus::Build,
                 task_state: None,
                 created: self.now().wall,
-                metadata,
+                metadata: metadata.into_iter().collect(),
                 addresses: Vec::new(),
                 fault: None,
                 zone: None,
@@ -496,7 +496,7 @@ impl World {
                     self.servers.remove(&vm.id);
                     self.silence(&vm.id);
                 } else if let Some(server) = self.servers.get_mut(&vm.id) {
-                    server.view.metadata.clear();
+                    server.view.metadata = Labels::default();
                 }
             }
             ActionKind::Cordon { node }
@@ -563,8 +563,9 @@ impl World {
             ActionKind::DeleteServer { vm } => self.delete(vm),
             ActionKind::ReleasePorts { operation } => {
                 let mark = operation.to_string();
-                let lives =
-                    |server: &&Server| server.view.metadata.get(mark::NETWORK) == Some(&mark);
+                let lives = |server: &&Server| {
+                    server.view.metadata.get(mark::NETWORK) == Some(mark.as_str())
+                };
                 let lived_on = self.servers.values().find(lives);
                 assert!(
                     lived_on.is_none(),
@@ -582,7 +583,7 @@ impl World {
             ActionKind::Drain { node } => self.drain(&node.name),
             ActionKind::LabelNode { node, labels } => {
                 let labels = labels.clone();
-                self.on_node(&node.name, &node.uid, |view| view.labels.extend(labels))
+                self.on_node(&node.name, &node.uid, |view| view.labels.extend(&labels))
             }
             ActionKind::OutOfService { node } => {
                 let result = self.on_node(&node.name, &node.uid, |view| {
@@ -629,7 +630,7 @@ impl World {
         let Some(server) = self.servers.get_mut(&vm.id) else {
             return Err(Failure::new(FailureKind::NotFound, "no such VM"));
         };
-        let mark = server.view.metadata.get(mark::OPERATION).cloned();
+        let mark = server.view.metadata.get(mark::OPERATION).map(str::to_owned);
         assert!(
             old.as_ref() == Some(&vm.id) || mark.as_ref() == Some(&operation),
             "{} is not the operation's",
@@ -703,7 +704,12 @@ impl World {
 
     fn rebuild(&mut self, vm: &VmRef, metadata: &BTreeMap<String, String>) -> ActionResult {
         let ours = self.operation;
-        let mark = self.owned(vm)?.view.metadata.get(mark::OPERATION).cloned();
+        let mark = self
+            .owned(vm)?
+            .view
+            .metadata
+            .get(mark::OPERATION)
+            .map(str::to_owned);
         if vm.operation != Some(ours) && mark == Some(ours.to_string()) {
             return Ok(Done::Already);
         }
@@ -714,7 +720,7 @@ impl World {
         let at = self.clock.plus(self.build());
         let error = self.troubles.error;
         let server = self.owned(vm)?;
-        server.view.metadata.extend(metadata.clone());
+        server.view.metadata.extend(metadata);
         let was_off = server.view.status == ServerStatus::Shutoff;
         server.view.status = ServerStatus::Rebuild;
         server.view.task_state = Some("rebuilding".to_owned());
@@ -781,9 +787,9 @@ impl World {
 
     fn marked(&self) -> impl Iterator<Item = &Server> {
         let operation = self.operation.to_string();
-        self.servers
-            .values()
-            .filter(move |server| server.view.metadata.get(mark::OPERATION) == Some(&operation))
+        self.servers.values().filter(move |server| {
+            server.view.metadata.get(mark::OPERATION) == Some(operation.as_str())
+        })
     }
 
     /// What must hold at every instant.
@@ -811,7 +817,7 @@ impl World {
             .filter_map(|server| server.view.metadata.get(mark::NETWORK))
             .collect();
         let mut ports = self.ports.iter();
-        ports.any(|operation| !marks.contains(&operation.to_string()))
+        ports.any(|operation| !marks.contains(operation.to_string().as_str()))
     }
 
     /// VMs that carry the operation's mark.
