@@ -89,6 +89,17 @@ impl Cluster {
         call: &str,
         path: &str,
     ) -> Result<Vec<T>, Failure> {
+        self.list_of(call, path, Some).await
+    }
+
+    /// The same, and what `of` makes of each item: an item is many times as large as what matters
+    /// of it, so that no more than a page of them is held.
+    pub(super) async fn list_of<T: DeserializeOwned, U>(
+        &self,
+        call: &str,
+        path: &str,
+        of: impl Fn(T) -> Option<U>,
+    ) -> Result<Vec<U>, Failure> {
         let separator = if path.contains('?') { '&' } else { '?' };
         let first = format!("{path}{separator}limit={PAGE}");
         let mut items = Vec::new();
@@ -99,7 +110,7 @@ impl Cluster {
                 return Err(self.judge(&answer, call, false, &[]).await);
             }
             let list: List<T> = read(call, &answer.text)?;
-            items.extend(list.items);
+            items.extend(list.items.into_iter().filter_map(&of));
             match list.metadata.next.filter(|next| !next.is_empty()) {
                 None => return Ok(items),
                 Some(next) => page = format!("{first}&continue={}", escape(&next)),

@@ -48,13 +48,12 @@ impl Kubernetes {
     /// Nodes and their leases.
     pub(super) async fn look_at_nodes(&self) -> Result<Vec<Observation>, Failure> {
         let at = self.clock.now().wall;
-        let nodes: Vec<Node> = self.cluster.list("list_nodes", NODES).await?;
-        let leases: Vec<Lease> = self.cluster.list("list_leases", LEASES).await?;
-        let mut seen = vec![Observation::Nodes {
-            at,
-            nodes: nodes.iter().filter_map(of_node).collect(),
-        }];
-        seen.extend(leases.iter().filter_map(of_lease));
+        let nodes = |node: Node| of_node(&node);
+        let nodes = self.cluster.list_of("list_nodes", NODES, nodes).await?;
+        let leases = |lease: Lease| of_lease(&lease);
+        let leases = self.cluster.list_of("list_leases", LEASES, leases).await?;
+        let mut seen = vec![Observation::Nodes { at, nodes }];
+        seen.extend(leases);
         Ok(seen)
     }
 }

@@ -331,12 +331,17 @@ impl Nova {
         })
     }
 
-    /// Every server of the project, in all statuses, page by page, with no filter but our own.
+    /// What `of` makes of every server of the project, in all statuses, page by page, with no filter
+    /// but our own.
     ///
     /// The first page's failure is the listing's; a later page's makes it incomplete.
-    pub(super) async fn servers(&self, trace: &Trace) -> Result<Listing, Failure> {
+    pub(super) async fn servers<T>(
+        &self,
+        trace: &Trace,
+        of: impl Fn(ServerBody) -> Option<T>,
+    ) -> Result<Listing<T>, Failure> {
         const CALL: &str = "list servers";
-        let mut listing = Listing::default();
+        let mut listing = Listing::new();
         let mut marker: Option<String> = None;
         for page in 0..MAX_PAGES {
             let path = match &marker {
@@ -362,7 +367,7 @@ impl Nova {
                 }
                 Ok(read) => {
                     let next = next_marker(&read);
-                    listing.add(read);
+                    listing.add(read, &of);
                     match next {
                         None => return Ok(listing),
                         next if next == marker => {

@@ -78,7 +78,7 @@ impl Openstack {
 
     /// Looks for servers with this operation's mark, over all statuses, by our own filter.
     pub(super) async fn find(&self, action: &Action, trace: &Trace) -> ActionResult {
-        let listing = self.nova.servers(trace).await?;
+        let listing = self.nova.servers(trace, Some).await?;
         let complete = listing.complete();
         let servers = listing
             .servers

@@ -265,7 +265,7 @@ impl Openstack {
         ports: &[Port],
         trace: &Trace,
     ) -> Result<bool, Failure> {
-        let listing = self.nova.servers(trace).await?;
+        let listing = self.nova.servers(trace, Some).await?;
         if !listing.complete() {
             return Err(Failure::new(
                 FailureKind::Retry { after: None },

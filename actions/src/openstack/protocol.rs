@@ -162,15 +162,21 @@ pub(super) fn next_marker(page: &Page) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// All pages.
-#[derive(Default)]
-pub(super) struct Listing {
-    pub(super) servers: Vec<ServerBody>,
+/// All pages: what matters of each server, which is a part of what Nova writes.
+pub(super) struct Listing<T> {
+    pub(super) servers: Vec<T>,
     /// What was not seen; empty if the listing is complete.
     pub(super) troubles: Vec<String>,
 }
 
-impl Listing {
+impl<T> Listing<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            servers: Vec::new(),
+            troubles: Vec::new(),
+        }
+    }
+
     pub(super) fn complete(&self) -> bool {
         self.troubles.is_empty()
     }
@@ -181,13 +187,13 @@ impl Listing {
         }
     }
 
-    pub(super) fn add(&mut self, page: Page) {
+    pub(super) fn add(&mut self, page: Page, of: impl Fn(ServerBody) -> Option<T>) {
         for row in page.servers {
             match serde_json::from_value::<ServerBody>(row) {
                 Ok(server) if server.unknown() => {
                     self.trouble(format!("the cell of server {} is down", server.id));
                 }
-                Ok(server) => self.servers.push(server),
+                Ok(server) => self.servers.extend(of(server)),
                 Err(_) => self.trouble("a row cannot be read".to_owned()),
             }
         }
@@ -297,10 +303,10 @@ mod tests {
             "addresses": {"private": [{"version": 4, "addr": "10.0.0.5"}]}})
     }
 
-    fn listing(rows: Vec<Value>) -> Listing {
-        let mut listing = Listing::default();
+    fn listing(rows: Vec<Value>) -> Listing<ServerBody> {
+        let mut listing = Listing::new();
         let page = json!({"servers": rows}).to_string();
-        listing.add(Page::read(&page).unwrap());
+        listing.add(Page::read(&page).unwrap(), Some);
         listing
     }
 

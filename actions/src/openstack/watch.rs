@@ -170,15 +170,11 @@ impl Openstack {
     /// All our servers, and what is wrong with the listing.
     pub(super) async fn listing(&self, trace: &Trace) -> Result<(Observation, String), Failure> {
         let at = self.clock.now().wall;
-        let listing = self.nova.servers(trace).await?;
+        let ours = |server: ServerBody| server.ours(&self.options.cluster).then(|| server.view());
+        let listing = self.nova.servers(trace, ours).await?;
         let complete = listing.complete();
         let trouble = listing.troubles.join("; ");
-        let mut servers: Vec<ServerView> = listing
-            .servers
-            .into_iter()
-            .filter(|server| server.ours(&self.options.cluster))
-            .map(ServerBody::view)
-            .collect();
+        let mut servers = listing.servers;
         self.ask_why(&mut servers, trace).await;
         self.learn_room(&servers);
         Ok((
