@@ -5,6 +5,7 @@
 //! say; that list is the truth, and a watch that did not bring what it shows is started again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 use futures::stream::{BoxStream, StreamExt};
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::Api;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
+use rhizome_engine::cluster::Uid;
 use rhizome_engine::event::{NodeView, Observation, SourceName, SourceReport};
 use rhizome_engine::names::NodeName;
 use rhizome_engine::time::{BoxFuture, Monotonic};
@@ -45,13 +47,33 @@ struct Streams {
 /// What the watches have brought so far.
 #[derive(Default)]
 struct Known {
-    nodes: BTreeMap<NodeName, NodeView>,
-    /// Names seen since a watch of nodes began anew; what is missing at its end is gone.
+    nodes: BTreeMap<NodeName, Shown>,
+    /// Names seen since a watch of nodes began anew, until its end: what is missing then is gone.
     relisted: BTreeSet<NodeName>,
     pods: BTreeMap<String, Pod>,
     relisted_pods: BTreeMap<String, Pod>,
     pods_changed: bool,
     lagging: u32,
+}
+
+/// What was told of a node last. The engine has all of it, and here is asked only whether it is
+/// another now.
+#[derive(PartialEq)]
+struct Shown {
+    uid: Uid,
+    /// Of the whole view. Should two have the same, the second is told by the next list.
+    hash: u64,
+}
+
+impl From<&NodeView> for Shown {
+    fn from(view: &NodeView) -> Self {
+        let mut hasher = DefaultHasher::new();
+        view.hash(&mut hasher);
+        Self {
+            uid: view.uid.as_str().into(),
+            hash: hasher.finish(),
+        }
+    }
 }
 
 impl Kubernetes {
@@ -152,33 +174,29 @@ impl Known {
         let Some(Observation::Nodes { nodes, .. }) = observed.first() else {
             return false;
         };
-        let listed: BTreeMap<&NodeName, &NodeView> =
-            nodes.iter().map(|node| (&node.name, node)).collect();
+        let listed: BTreeMap<&NodeName, Shown> =
+            nodes.iter().map(|node| (&node.name, node.into())).collect();
         let replaced: Vec<NodeName> = self
             .nodes
-            .values()
-            .filter(|node| {
-                listed
-                    .get(&node.name)
-                    .is_some_and(|now| now.uid != node.uid)
-            })
-            .map(|node| node.name.clone())
+            .iter()
+            .filter(|(name, shown)| listed.get(name).is_some_and(|now| now.uid != shown.uid))
+            .map(|(name, _)| name.clone())
             .collect();
         for name in &replaced {
             self.node_gone(name, seen);
         }
         let gone = self.nodes.keys().any(|name| !listed.contains_key(name));
-        let missed = nodes
+        let missed = listed
             .iter()
-            .any(|node| self.nodes.get(&node.name) != Some(node));
+            .any(|(name, now)| self.nodes.get(*name) != Some(now));
         // That they are gone is not told one by one: the list is, and the engine does not believe
         // one that is empty or much smaller than it was (a lagging replica sends such lists).
         // From here on the list is what is known, so the next probe finds only what the watch
         // has missed since this one.
-        self.nodes = nodes
-            .iter()
-            .map(|node| (node.name.clone(), node.clone()))
-            .collect();
+        self.nodes.retain(|name, _| listed.contains_key(name));
+        for (name, now) in listed {
+            self.show(name, now);
+        }
         self.lagging = if missed || gone || !replaced.is_empty() {
             self.lagging + 1
         } else {
@@ -191,47 +209,56 @@ impl Known {
         restart
     }
 
-    fn node_gone(&mut self, name: &NodeName, seen: &mut Vec<Seen>) {
-        if let Some(node) = self.nodes.remove(name) {
-            seen.push(Seen::Observation(Observation::NodeGone {
-                name: node.name,
-                uid: node.uid,
-            }));
+    /// Keeps what is told of a node from now on, and gives back what was before. A name that stays
+    /// is a text of its own: one out of a list would hold fast the memory around it.
+    fn show(&mut self, name: &NodeName, now: Shown) -> Option<Shown> {
+        if let Some(kept) = self.nodes.get_mut(name) {
+            return Some(std::mem::replace(kept, now));
         }
+        self.nodes.insert(NodeName::new(name.as_str()), now)
+    }
+
+    fn node_gone(&mut self, name: &NodeName, seen: &mut Vec<Seen>) {
+        if let Some((name, shown)) = self.nodes.remove_entry(name) {
+            seen.push(gone(name, &shown));
+        }
+    }
+
+    fn node_shown(&mut self, node: &Node, seen: &mut Vec<Seen>) {
+        let Some(view) = of_node(node) else { return };
+        let now = Shown::from(&view);
+        let again = self.nodes.get(&view.name) == Some(&now);
+        let before = self.show(&view.name, now);
+        // The kubelet writes its status often; most of it says nothing new.
+        if again {
+            return;
+        }
+        if let Some(before) = before.filter(|before| before.uid != *view.uid) {
+            seen.push(gone(view.name.clone(), &before));
+        }
+        seen.push(Seen::Observation(Observation::Node(view)));
     }
 
     fn node_event(&mut self, event: Result<Event<Node>, watcher::Error>, seen: &mut Vec<Seen>) {
         match event {
             Ok(Event::Init) => self.relisted.clear(),
-            Ok(Event::InitApply(node) | Event::Apply(node)) => {
-                let Some(view) = of_node(&node) else { return };
-                self.relisted.insert(view.name.clone());
-                let before = self.nodes.insert(view.name.clone(), view.clone());
-                match before {
-                    // The kubelet writes its status often; most of it says nothing new.
-                    Some(before) if before == view => {}
-                    Some(before) if before.uid != view.uid => {
-                        seen.push(Seen::Observation(Observation::NodeGone {
-                            name: before.name,
-                            uid: before.uid,
-                        }));
-                        seen.push(Seen::Observation(Observation::Node(view)));
-                    }
-                    _ => seen.push(Seen::Observation(Observation::Node(view))),
-                }
+            Ok(Event::InitApply(node)) => {
+                self.relisted
+                    .extend(node.metadata.name.as_deref().map(NodeName::new));
+                self.node_shown(&node, seen);
             }
+            Ok(Event::Apply(node)) => self.node_shown(&node, seen),
             // What is missing now is for the next probe's list to tell, as above.
             Ok(Event::InitDone) => {
-                let Self {
-                    nodes, relisted, ..
-                } = self;
-                nodes.retain(|name, _| relisted.contains(name));
+                let relisted = std::mem::take(&mut self.relisted);
+                self.nodes.retain(|name, _| relisted.contains(name));
             }
             Ok(Event::Delete(node)) => {
                 let uid = node.metadata.uid.as_deref();
                 let name = NodeName::new(node.metadata.name.as_deref().unwrap_or_default());
                 // Not one that has taken the name meanwhile.
-                if self.nodes.get(&name).map(|node| node.uid.as_str()) == uid {
+                let shown = self.nodes.get(&name).map(|shown| &shown.uid);
+                if uid.zip(shown).is_some_and(|(uid, shown)| *shown == *uid) {
                     self.node_gone(&name, seen);
                 }
             }
@@ -261,6 +288,13 @@ impl Known {
             Err(error) => tracing::debug!(%error, "the watch of pods was interrupted"),
         }
     }
+}
+
+fn gone(name: NodeName, shown: &Shown) -> Seen {
+    Seen::Observation(Observation::NodeGone {
+        name,
+        uid: shown.uid.to_string(),
+    })
 }
 
 /// Drops what nobody asks for and what may be a secret: a pod is held for as long as it lives.
