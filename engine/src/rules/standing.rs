@@ -51,7 +51,8 @@ impl Fresh {
 /// What a rule wants while its condition holds.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    proposals: Vec<Arc<Proposal>>,
+    /// No vector: collected out of one, it would keep that one's memory.
+    proposals: Box<[Arc<Proposal>]>,
     ran: Monotonic,
     /// The size that a pool's body was told.
     size: Option<u32>,
