@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info, warn};
 
 use crate::gate::ProgramGate;
-use crate::handle::{Call, Calls};
+use crate::handle::{CALLS_WAITING, Call, Calls};
 use crate::journal::Journal;
 use crate::windows::{Held, Keeper};
 
@@ -376,9 +376,16 @@ impl Thread {
         }
     }
 
-    /// Nothing waits for its sync meanwhile: what is told here is on the disk.
+    /// What is told here is on the disk, but while the journal has failed, which a status says.
+    /// Wishes that wait together are synced together; what comes meanwhile waits for the next turn.
     fn answer_calls(&mut self) {
-        while let Ok(call) = self.core.calls.try_recv() {
+        for _ in 0..CALLS_WAITING {
+            let Ok(call) = self.core.calls.try_recv() else {
+                break;
+            };
+            if !matches!(call, Call::Operator(..)) {
+                self.finish();
+            }
             let now = self.core.clock.now();
             match call {
                 Call::Status(reply) => {
@@ -396,13 +403,13 @@ impl Thread {
                 Call::Operator(request, reply) => self.wish(request, reply),
             }
         }
+        self.finish();
     }
 
     fn wish(&mut self, request: OperatorRequest, reply: oneshot::Sender<Answer>) {
         // Answered after the sync of what it led to: an answer is a promise.
         self.waiting.wait(&request.key, reply);
         self.step(Input::Operator(request));
-        self.finish();
     }
 }
 

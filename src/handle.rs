@@ -1,7 +1,7 @@
 //! How the rest of the program talks to the engine's thread: questions, and operators' wishes.
 //!
 //! The engine lives on one thread and is never locked. A call is put into a bounded queue, the
-//! thread answers between two steps, and whoever called waits on a one-shot channel.
+//! thread answers once what it did is on the disk, and whoever called waits on a one-shot channel.
 
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 
@@ -13,7 +13,7 @@ use rhizome_engine::{Answer, Counters};
 use tokio::sync::oneshot;
 
 /// Calls that may wait for the engine. Operators are few; more are told to come again.
-const CALLS_WAITING: usize = 64;
+pub(crate) const CALLS_WAITING: usize = 64;
 
 /// One call.
 #[derive(Debug)]

@@ -78,17 +78,17 @@ impl Openstack {
 
     /// Looks for servers with this operation's mark, over all statuses, by our own filter.
     pub(super) async fn find(&self, action: &Action, trace: &Trace) -> ActionResult {
-        let listing = self.nova.servers(trace, Some).await?;
-        let complete = listing.complete();
-        let servers = listing
-            .servers
-            .into_iter()
-            .filter(|server| server.ours(&self.options.cluster))
-            .filter(|server| server.operation() == Some(action.key.operation))
-            .filter(|server| server.status() != ServerStatus::Deleted)
-            .map(|server| (server.id.as_str().into(), server.created()))
-            .collect();
-        Ok(Done::Found { servers, complete })
+        let marked = |server: ServerBody| {
+            (server.ours(&self.options.cluster)
+                && server.operation() == Some(action.key.operation)
+                && server.status() != ServerStatus::Deleted)
+                .then(|| (server.id.as_str().into(), server.created()))
+        };
+        let listing = self.nova.servers(trace, marked).await?;
+        Ok(Done::Found {
+            complete: listing.complete(),
+            servers: listing.servers,
+        })
     }
 
     async fn reboot(

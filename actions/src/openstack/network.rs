@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::client::{Change, Nova, Service, Trace};
 use super::errors::Effect;
+use super::protocol::ServerBody;
 use super::{Machine, Network, Openstack};
 use crate::in_hand::InHand;
 
@@ -265,20 +266,21 @@ impl Openstack {
         ports: &[Port],
         trace: &Trace,
     ) -> Result<bool, Failure> {
-        let listing = self.nova.servers(trace, Some).await?;
+        let operation = operation.to_string();
+        let marked = |server: ServerBody| {
+            (server.ours(&self.options.cluster)
+                && server.mark(mark::NETWORK) == Some(&operation)
+                && server.status() != ServerStatus::Deleted)
+                .then_some(())
+        };
+        let listing = self.nova.servers(trace, marked).await?;
         if !listing.complete() {
             return Err(Failure::new(
                 FailureKind::Retry { after: None },
                 "the list of servers is incomplete: whether the ports are in use cannot be seen",
             ));
         }
-        let operation = operation.to_string();
-        let marked = listing.servers.iter().any(|server| {
-            server.ours(&self.options.cluster)
-                && server.mark(mark::NETWORK) == Some(&operation)
-                && server.status() != ServerStatus::Deleted
-        });
-        if marked {
+        if !listing.servers.is_empty() {
             return Ok(true);
         }
         for bound in ports.iter().filter(|port| !port.device_id.is_empty()) {

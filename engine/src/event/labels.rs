@@ -2,7 +2,7 @@
 //!
 //! A listing of a large fleet is held as a whole until it is taken in, and what it leaves behind
 //! between that which is kept is never given back. As a map each of its texts would be a piece of its
-//! own, four times as large as what it says.
+//! own.
 
 use std::collections::BTreeMap;
 use std::fmt;
