@@ -15,7 +15,7 @@ use rhizome_engine::event::Ready;
 use rhizome_engine::time::Clock;
 use serde_json::Value;
 
-use crate::{passed, say, scripts};
+use crate::{forks, passed, say, scripts};
 
 /// How long any one chapter may take: each takes two or three minutes on a quiet machine.
 /// Machines boot beside it.
@@ -60,7 +60,7 @@ impl Stack {
 
     fn run(&self, arguments: &[&str]) -> Output {
         let mut compose = Command::new(&self.compose);
-        compose.args(arguments).output().unwrap()
+        forks::output(compose.args(arguments)).unwrap()
     }
 
     /// What it says, if it goes well.

@@ -21,8 +21,8 @@ use rdkafka::client::DefaultClientContext;
 use serde_json::json;
 use tokio::runtime::Runtime;
 
-use crate::scripts;
 use crate::world::{Node, Pace, Place, Strike, Truth, Worker, World};
+use crate::{forks, scripts};
 use admin::{apply, clear, everything, kubectl, leave, service_account, work};
 use apis::{Cloud, Cluster};
 use collectd::Agents;
@@ -102,10 +102,7 @@ pub(crate) struct Machines {
 impl Machines {
     /// The switchboard: what it says, if it could do it.
     fn machine(&self, arguments: &[&str]) -> Option<String> {
-        let output = Command::new(&self.env["machine"])
-            .args(arguments)
-            .output()
-            .unwrap();
+        let output = forks::output(Command::new(&self.env["machine"]).args(arguments)).unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         output.status.success().then_some(said)
     }

@@ -24,6 +24,7 @@ mod asked;
 mod compose;
 mod courses;
 mod faults;
+mod forks;
 mod judge;
 mod kills;
 #[path = "../servers/kubectl.rs"]

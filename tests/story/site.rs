@@ -10,6 +10,7 @@ use rhizome::journal::{FILE, format};
 use rhizome_engine::journal::Record;
 use tokio::runtime::Runtime;
 
+use crate::forks;
 use crate::program::Running;
 use crate::trap::{Program, Trap};
 use crate::world::{Pace, Place};
@@ -54,7 +55,7 @@ impl Site {
     /// Starts the binary.
     pub(crate) fn start(&mut self) {
         assert!(!self.runs(), "it runs already");
-        let running = Running::start(self.folder.path(), &[]);
+        let running = forks::begin(|| Running::start(self.folder.path(), &[]));
         *self.running() = Some(running);
     }
 
@@ -103,13 +104,13 @@ impl Site {
 
     /// Runs a command against the program: its exit code, and all that it says.
     pub(crate) fn rhizome(&self, arguments: &[&str]) -> (i32, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_rhizome"))
+        let mut rhizome = Command::new(env!("CARGO_BIN_EXE_rhizome"));
+        rhizome
             .args(arguments)
             .env("RHIZOME_SERVER", self.server().unwrap_or_default())
             .env("USER", "ann")
-            .env_remove("RHIZOME_TOKEN_FILE")
-            .output()
-            .unwrap();
+            .env_remove("RHIZOME_TOKEN_FILE");
+        let output = forks::output(&mut rhizome).unwrap();
         let bytes = [output.stdout, output.stderr].concat();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         (output.status.code().unwrap_or(-1), text)

@@ -14,6 +14,7 @@ use rhizome_standin::{Cure, Illness, Kind, Options, Standin, VmState, Workload};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::forks;
 use crate::site::MAX;
 use crate::world::{Node, Pace, Place, Strike, Truth, Worker, World};
 
@@ -132,7 +133,7 @@ impl World for StandIns {
         let switched = if up {
             self.kafka.broker_up(BROKER)
         } else {
-            self.kafka.broker_down(BROKER)
+            forks::none_while(|| self.kafka.broker_down(BROKER))
         };
         switched.unwrap();
     }

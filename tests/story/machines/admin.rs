@@ -6,16 +6,18 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::forks;
+
 /// How long an account's token holds.
 const LONG: &str = "24h";
 
 /// What it says, good or bad.
 pub(crate) fn kubectl(env: &BTreeMap<String, String>, arguments: &[&str]) -> String {
-    let output = Command::new(&env["kubectl"])
+    let mut kubectl = Command::new(&env["kubectl"]);
+    kubectl
         .args(["--kubeconfig", &env["kubeconfig"]])
-        .args(arguments)
-        .output()
-        .unwrap();
+        .args(arguments);
+    let output = forks::output(&mut kubectl).unwrap();
     let bytes = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&bytes).trim().to_owned()
 }
@@ -23,7 +25,8 @@ pub(crate) fn kubectl(env: &BTreeMap<String, String>, arguments: &[&str]) -> Str
 /// Makes what is described, in place of what there is.
 pub(crate) fn apply(env: &BTreeMap<String, String>, object: &Value) {
     let mut kubectl = Command::new(&env["kubectl"]);
-    crate::kubectl::apply(kubectl.args(["--kubeconfig", &env["kubeconfig"]]), object);
+    kubectl.args(["--kubeconfig", &env["kubeconfig"]]);
+    forks::begin(|| crate::kubectl::apply(&mut kubectl, object));
 }
 
 /// So many pods of a pool that do nothing, and a budget by which so many must stay healthy.

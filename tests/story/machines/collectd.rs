@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::forks;
+
 /// Where a machine's collectd listens.
 pub(super) const SOCKET: &str = "/run/collectd-unixsock";
 
@@ -103,11 +105,11 @@ impl Fed {
 /// A conversation with the server's collectd, which ends by itself where nobody listens.
 fn connect(machine: &str, server: &str) -> Child {
     let listens = format!("UNIX-CONNECT:{SOCKET}");
-    Command::new(machine)
+    let mut socat = Command::new(machine);
+    socat
         .args(["sh", server, "socat", "STDIO", &listens])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+        .stderr(Stdio::null());
+    forks::begin(|| socat.spawn()).unwrap()
 }
