@@ -71,7 +71,7 @@ pub struct Disk {
     folder: PathBuf,
     /// Open for as long as we own the folder: the kernel drops the lock with it, however the
     /// process ends.
-    _lock: File,
+    pub(super) lock: File,
 }
 
 /// Who holds a journal, as the lock file says.
@@ -168,8 +168,18 @@ impl Disk {
         }
         Ok(Self {
             folder: folder.to_owned(),
-            _lock: lock,
+            lock,
         })
+    }
+}
+
+impl Drop for Disk {
+    /// A process that was begun by this one has its files too, from its fork until it runs its own
+    /// program: to close ours would leave the lock with it for so long.
+    fn drop(&mut self) {
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(%error, "the journal's lock goes with this process only");
+        }
     }
 }
 
