@@ -82,7 +82,8 @@ impl Engine {
     }
 
     /// Decides on what rules of nodes proposed just now. What else stands waits for the tick: by
-    /// these nothing of it can be granted that was not. So does what else a rule of theirs wants of the pool.
+    /// these nothing of it can be granted that was not. So does what else a rule of theirs wants of
+    /// the pool.
     pub(crate) fn plan_fresh(&mut self, now: Now, fresh: &Fresh) {
         let mut resizes = BTreeMap::new();
         self.outlooks.forget();

@@ -210,16 +210,22 @@ impl Stage {
         status
     }
 
-    /// What an operator is answered.
-    fn pause(&mut self) -> Answer {
+    /// An operator asks for a pause, which the next turn answers.
+    fn ask_for_pause(&self, key: &str) -> oneshot::Receiver<Answer> {
         let request = OperatorRequest {
-            key: "k".to_owned(),
+            key: key.to_owned(),
             who: "ann".to_owned(),
             why: "a test".to_owned(),
             wish: Wish::Pause { pool: None },
         };
         let (reply, asked) = oneshot::channel();
         self.calls.send(Call::Operator(request, reply)).unwrap();
+        asked
+    }
+
+    /// What an operator is answered.
+    fn pause(&mut self) -> Answer {
+        let asked = self.ask_for_pause("k");
         *self.disk.wished.lock().unwrap() = Some(asked);
         assert!(self.thread.turn(&self.stop));
         let answered = self.disk.wished.lock().unwrap().take();
@@ -299,6 +305,29 @@ fn an_operator_is_answered_after_the_sync_and_told_when_there_was_none() {
     assert!(
         matches!(answer, Answer::Refused(Reason::JournalFailed, _)),
         "{answer:?}"
+    );
+}
+
+#[test]
+fn wishes_that_wait_together_are_synced_together_and_before_a_status_behind_them() {
+    let mut stage = Stage::new();
+    let wishes = ["one", "two", "three"].map(|key| stage.ask_for_pause(key));
+    let (reply, mut status) = oneshot::channel();
+    stage.calls.send(Call::Status(reply)).unwrap();
+    assert!(stage.thread.turn(&stage.stop));
+    let events = stage.disk.events();
+    let syncs = events.iter().filter(|event| **event == Event::Synced);
+    assert_eq!(syncs.count(), 1, "{events:?}");
+    for mut answer in wishes {
+        assert!(matches!(answer.try_recv(), Ok(Answer::Granted(_))));
+    }
+    assert!(
+        status
+            .try_recv()
+            .unwrap()
+            .pools
+            .iter()
+            .all(|pool| pool.paused)
     );
 }
 

@@ -10,9 +10,9 @@ use crate::remediation::Operation;
 
 /// Operations under way, by number. Written and read as a plain map.
 ///
-/// INVARIANT: `by_node` names each node of each operation; in this package's tests each answer is held
-/// to a look through all. Every suspect is asked for by name when a
-/// heal is weighed, in a fleet that may have hundreds of both.
+/// INVARIANT: `by_node` names each node of each operation; in this package's tests each answer is
+/// held to a look through all. Every suspect is asked for by name when a heal is weighed, in a fleet
+/// that may have hundreds of both.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(from = "BTreeMap<OperationId, Operation>")]
 pub struct Operations {
