@@ -295,9 +295,9 @@ pub struct State {
     pub named: VecDeque<NodeName>,
     /// Keys of operators' requests already taken, the last 256.
     pub wishes: VecDeque<String>,
-    /// The refusals that stand, so that one is journaled when it changes only.
+    /// The refusals that were told last, so that one is journaled when it changes only.
     #[serde(with = "pairs")]
-    pub refused: BTreeMap<crate::decision::RefusalKey, crate::decision::Reason>,
+    pub refused: BTreeMap<crate::decision::RefusalKey, crate::decision::Told>,
     /// The hash of the policies that run.
     pub policies: String,
     /// The settings that each pool's last operation was begun with.

@@ -107,6 +107,7 @@ impl Engine {
             ask,
             why: request.why.clone(),
             evidence: Evidence::default(),
+            since: Some(now.wall),
         };
         // An answer is owed at once; the wish itself stands until it is granted or expires.
         self.owed = Some((request.key.clone(), proposal.clone()));

@@ -442,6 +442,7 @@ impl Engine {
             ask,
             why,
             evidence: Evidence::default(),
+            since: None,
         };
         match checked {
             Ok(()) => self.begin_sweep(now, &pool, old, swept, &proposal),

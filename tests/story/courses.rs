@@ -3,7 +3,7 @@
 //! A course begins with workers that serve and ends so; whoever plays it may have the program
 //! killed anywhere in between, and nothing else may come of it.
 
-use rhizome_engine::decision::Reason;
+use rhizome_engine::decision::{Reason, TOLD_AGAIN};
 use rhizome_engine::event::SourceName;
 use rhizome_engine::journal::{Brake, Record};
 
@@ -250,6 +250,7 @@ pub(crate) const AGENT: Course = Course {
     records: 1,
     play: |stage| {
         let worker = stage.workers().remove(0);
+        until_told_anew(stage, &worker.node);
         stage.strike(&worker, Strike::AgentDead);
         stage.until("one witness to be refused", |stage| {
             let refused = |record: &Record| {
@@ -325,6 +326,24 @@ fn until_blind(stage: &mut Stage, wanted: bool) {
             _ => None,
         });
         (last == Some(wanted)).then_some(())
+    });
+}
+
+/// Waits until a refusal about the node would be told, whatever was told before.
+fn until_told_anew(stage: &mut Stage, node: &str) {
+    stage.until("earlier refusals to be long ago", |stage| {
+        let about = |record: &Record| match record {
+            Record::Refusal { refusal } => refusal
+                .node
+                .as_ref()
+                .is_some_and(|of| of.as_str() == node)
+                .then_some(refusal.at),
+            _ => None,
+        };
+        let told = stage.site.records().iter().rev().find_map(about);
+        let now = stage.site.status()?.engine.at;
+        told.is_none_or(|told| now.since(told) > TOLD_AGAIN)
+            .then_some(())
     });
 }
 

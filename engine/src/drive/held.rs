@@ -63,7 +63,8 @@ impl Engine {
         let origin = Origin::Operation(operation.id);
         let what = format!("{} of {}", kind.name(), operation.id);
         let key = Refusal::key_of(&operation.pool, node.as_ref(), &origin, &what);
-        if self.state.refused.get(&key) == Some(&reason) {
+        let told = self.state.refused.get(&key);
+        if told.is_some_and(|told| told.covers(reason, None)) {
             return;
         }
         self.emit(Record::Refusal {

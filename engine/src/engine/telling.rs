@@ -21,7 +21,8 @@ impl Engine {
         self.out.records.push(record);
     }
 
-    /// Notes a refusal; it is journaled when it is new or has another reason than before.
+    /// Notes a refusal; it is journaled when it is new, has another reason than before, or is one of what was
+    /// given up meanwhile and is asked for anew.
     pub(crate) fn refuse(
         &mut self,
         now: Now,
@@ -49,7 +50,8 @@ impl Engine {
         }
         let what = crate::story::asked(&proposal.ask);
         let key = Refusal::key_of(pool, node, &proposal.origin, &what);
-        if self.state.refused.get(&key) == Some(&reason) {
+        let told = self.state.refused.get(&key);
+        if told.is_some_and(|told| told.covers(reason, proposal.since)) {
             return;
         }
         let refusal = Refusal {

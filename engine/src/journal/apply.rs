@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Brake, HEAL_MEMORY, Record, Removal, STAYED_MEMORY, State};
 use crate::action::{Action, ActionKind, FailureKind};
-use crate::decision::{Decision, Origin, Refusal, RefusalKey};
+use crate::decision::{Decision, Origin, Refusal, RefusalKey, Told};
 use crate::event::Wish;
 use crate::names::{NodeName, OperationId, VmId};
 use crate::remediation::{Ending, Moment, Operation, OperationKind, Phase, Stopped};
@@ -42,7 +42,7 @@ impl State {
                 }
             }
             Record::Refusal { refusal } => {
-                self.refused.insert(refusal.key(), refusal.reason);
+                self.refused.insert(refusal.key(), Told::of(refusal));
                 while self.refused.len() > REFUSED_KEPT {
                     self.refused.pop_first();
                 }

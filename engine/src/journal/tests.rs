@@ -157,6 +157,21 @@ fn refusals_of_ever_new_nodes_are_bounded() {
 }
 
 #[test]
+fn a_refusal_of_an_earlier_versions_snapshot_was_told_long_ago() {
+    let told: crate::decision::Told = serde_json::from_str(r#""one_witness""#).unwrap();
+    assert!(told.covers(Reason::OneWitness, None));
+    assert!(!told.covers(Reason::NotOwned, None));
+    let now = Timestamp::default().plus(Duration::from_secs(3600));
+    assert!(!told.covers(Reason::OneWitness, Some(now)));
+    let at = crate::decision::Told {
+        reason: Reason::OneWitness,
+        at: now,
+    };
+    let again = serde_json::from_str(&serde_json::to_string(&at).unwrap()).unwrap();
+    assert_eq!(at, again);
+}
+
+#[test]
 fn rungs_of_nodes_that_are_gone_are_forgotten_after_a_day() {
     let hour = |hour: u64| Now::default().plus(Duration::from_secs(3600 * hour));
     let mut state = State::default();

@@ -223,7 +223,7 @@ fn a_cooldown_outlives_a_restart() {
 }
 
 #[test]
-fn a_refusal_is_journaled_when_it_changes_only() {
+fn a_refusal_is_journaled_when_it_changes_or_is_asked_for_anew() {
     on_engine_stack(|| {
         let mut lab = Lab::new(Plan {
             nodes: 8,
@@ -232,9 +232,16 @@ fn a_refusal_is_journaled_when_it_changes_only() {
         warm(&mut lab);
         lab.cpu(Some(0.95));
         lab.run(600);
+        assert_eq!(lab.reasons(), [Reason::AtMaximum]);
+        // The rule that goes on to hold is not known to have held: it is said once more.
         lab.restart();
         lab.run(600);
-        assert_eq!(lab.reasons(), [Reason::AtMaximum]);
+        assert_eq!(lab.reasons(), [Reason::AtMaximum; 2]);
+        lab.cpu(Some(0.5));
+        lab.run(600);
+        lab.cpu(Some(0.95));
+        lab.run(600);
+        assert_eq!(lab.reasons(), [Reason::AtMaximum; 3]);
     });
 }
 

@@ -37,7 +37,7 @@ impl Rules {
                 continue;
             }
             let subject = Subject::Alert(alert.clone());
-            for proposal in self.propose(place, &subject, &mut NoSignals, watch) {
+            for proposal in self.propose(place, &subject, &mut NoSignals, watch, sight.now.wall) {
                 self.stand(Asked {
                     proposal: Arc::new(proposal),
                     until: sight.now.mono.plus(ALERT_STANDS),

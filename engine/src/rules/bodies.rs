@@ -7,6 +7,7 @@ use super::Rules;
 use crate::decision::{Ask, Direction, Evidence, Origin, Proposal, Witness};
 use crate::names::{NodeName, RuleId};
 use crate::policy::{BodyAsk, Interrupt, PolicyError, RuleKind, SignalReader, Subject, Verdict};
+use crate::time::Timestamp;
 
 /// Ends a script that runs for too long. Handed in by the caller, since the engine has no
 /// clock; replay hands in none, so that its answers never depend on the machine.
@@ -70,12 +71,14 @@ impl Rules {
         }
     }
 
+    /// Enters a body; what it proposes is asked for since then.
     pub(super) fn propose<R: SignalReader>(
         &mut self,
         place: usize,
         subject: &Subject,
         reader: &mut R,
         watch: &Watch,
+        since: Timestamp,
     ) -> Vec<Proposal> {
         let policies = Arc::clone(&self.policies);
         let Some(rule) = policies.rules().get(place) else {
@@ -126,6 +129,7 @@ impl Rules {
                     ask,
                     why,
                     evidence: evidence.clone(),
+                    since: Some(since),
                 }
             })
             .collect()

@@ -149,9 +149,11 @@ impl Rules {
                     let again = standing
                         .is_none_or(|standing| sight.now.mono.since(standing.ran()) >= BODY_AGAIN);
                     if again {
-                        let proposals = self.propose(place, &looked.subject(), &mut reader, watch);
+                        let since = standing.map_or(sight.now.wall, Standing::since);
+                        let subject = looked.subject();
+                        let proposals = self.propose(place, &subject, &mut reader, watch, since);
                         self.fresh.of_node(slot, &proposals);
-                        let standing = Standing::new(proposals, sight.now.mono, None);
+                        let standing = Standing::new(proposals, (since, sight.now.mono), None);
                         self.nodes.insert((slot, place), standing);
                     }
                 }

@@ -66,8 +66,10 @@ impl Rules {
                 let facts = facts(sight, pool);
                 let size = Some(facts.size);
                 let subject = Subject::Pool(facts);
-                let proposals = self.propose(place, &subject, &mut reader, watch);
-                let standing = Standing::new(proposals, sight.now.mono, size);
+                let standing = self.pools.get(&(pool, place));
+                let since = standing.map_or(sight.now.wall, Standing::since);
+                let proposals = self.propose(place, &subject, &mut reader, watch, since);
+                let standing = Standing::new(proposals, (since, sight.now.mono), size);
                 self.fresh.of_all();
                 self.pools.insert((pool, place), standing);
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Rules;
 use crate::decision::{Ask, Proposal};
 use crate::planner::Settled;
-use crate::time::Monotonic;
+use crate::time::{Monotonic, Timestamp};
 use crate::window::NodeSlot;
 
 /// A node, and the place of one of its rules.
@@ -53,6 +53,8 @@ impl Fresh {
 pub(crate) struct Standing {
     /// No vector: collected out of one, it would keep that one's memory.
     proposals: Box<[Arc<Proposal>]>,
+    /// Since when the condition holds.
+    since: Timestamp,
     ran: Monotonic,
     /// The size that a pool's body was told.
     size: Option<u32>,
@@ -60,10 +62,15 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// What a body that was entered just now proposed.
-    pub(super) fn new(proposals: Vec<Proposal>, ran: Monotonic, size: Option<u32>) -> Self {
+    /// What a body proposed that was entered just now, while its condition holds since then.
+    pub(super) fn new(
+        proposals: Vec<Proposal>,
+        (since, ran): (Timestamp, Monotonic),
+        size: Option<u32>,
+    ) -> Self {
         Self {
             proposals: proposals.into_iter().map(Arc::new).collect(),
+            since,
             ran,
             size,
             settled: None,
@@ -77,6 +84,10 @@ impl Standing {
     /// Why it need not be weighed, if so.
     pub(crate) fn settled(&self) -> Option<Settled> {
         self.settled
+    }
+
+    pub(super) fn since(&self) -> Timestamp {
+        self.since
     }
 
     /// When the body was entered.

@@ -187,6 +187,30 @@ fn an_agent_that_dies_after_a_high_value_is_one_witness() {
 }
 
 #[test]
+fn an_agent_that_dies_again_is_told_again_but_not_with_each_minute() {
+    // How long the agent is dead and lives, twice, and how often its silence is told. While it stands a
+    // body is entered again, which is not asking anew.
+    for (dead, lives, told) in [(200, 300, 2), (30, 10, 1)] {
+        on_engine_stack(move || {
+            let mut lab = Lab::new(Plan {
+                policy: r#"heal("workers").when(silent("20s")).ladder(["reboot"]);"#,
+                ..Plan::default()
+            });
+            warm(&mut lab);
+            for _ in 0..2 {
+                lab.node("w3").agent = false;
+                lab.run(dead);
+                lab.node("w3").agent = true;
+                lab.run(lives);
+            }
+            let reasons = lab.reasons();
+            assert_eq!(reasons, vec![Reason::OneWitness; told], "dead for {dead} s");
+            assert!(lab.decided().is_empty());
+        });
+    }
+}
+
+#[test]
 fn an_alert_whose_end_was_lost_is_no_witness_for_ever() {
     for (age, healed) in [(3_000, true), (3_700, false)] {
         on_engine_stack(move || {
