@@ -1,6 +1,7 @@
 //! Proposals, decisions and refusals, and the reason of each with the values that it saw.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -129,15 +130,19 @@ pub struct Evidence {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub witnesses: Vec<Witness>,
     /// The hash of the policies that ran, in hex, shortened.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub policy: String,
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub policy: Arc<str>,
+}
+
+fn is_empty(text: &Arc<str>) -> bool {
+    text.is_empty()
 }
 
 /// One signal as it was.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
     /// The signal as the policy writes it: `mean("cpu", "5m")`.
-    pub signal: String,
+    pub signal: Arc<str>,
     /// Its value; nothing if there was none. Missing is not zero.
     pub value: Option<f64>,
     /// How much of its window is covered by samples, 0..=1, where that means something.
@@ -325,8 +330,12 @@ impl Told {
     }
 }
 
-/// What a refusal stands under: the pool, the node, and who asks for what.
-pub(crate) type RefusalKey = (PoolName, Option<NodeName>, String);
+/// What a refusal stands under: the pool and who asks for what there, and the node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct RefusalKey {
+    pub(crate) asked: (PoolName, String),
+    pub(crate) node: Option<NodeName>,
+}
 
 impl Refusal {
     /// What it stands under.
@@ -343,7 +352,10 @@ impl Refusal {
         what: &str,
     ) -> RefusalKey {
         let asked = format!("{}{}", Self::prefix(origin), crate::story::kind_of(what));
-        (pool.clone(), node.cloned(), asked)
+        RefusalKey {
+            asked: (pool.clone(), asked),
+            node: node.cloned(),
+        }
     }
 
     /// What the keys of all refusals of `origin` begin with.

@@ -17,6 +17,7 @@ use crate::remediation::Operation;
 use crate::settings::PoolSettings;
 use crate::time::Now;
 pub use operations::Operations;
+pub use refused::Refused;
 
 /// One line of the journal.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -296,8 +297,7 @@ pub struct State {
     /// Keys of operators' requests already taken, the last 256.
     pub wishes: VecDeque<String>,
     /// The refusals that were told last, so that one is journaled when it changes only.
-    #[serde(with = "pairs")]
-    pub refused: BTreeMap<crate::decision::RefusalKey, crate::decision::Told>,
+    pub refused: Refused,
     /// The hash of the policies that run.
     pub policies: String,
     /// The settings that each pool's last operation was begun with.
@@ -332,6 +332,7 @@ pub struct Removal {
 
 mod apply;
 mod operations;
+mod refused;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,6 @@
 //! flight and silent ones included.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::PoolSlot;
@@ -50,7 +49,7 @@ enum Cooling {
 
 /// A proposal to change a pool's size, with the size it comes to within the pool's bounds.
 struct Resize {
-    proposal: Arc<Proposal>,
+    proposal: Proposal,
     to: u32,
     direction: Direction,
 }
@@ -71,8 +70,10 @@ impl Engine {
             self.plan_node(now, key, &proposals, &mut resizes);
             last = Some(key);
         }
-        for proposal in self.rules.of_pools() {
-            self.plan_one(now, &proposal, &mut resizes);
+        for proposals in self.rules.of_pools() {
+            for proposal in &*proposals {
+                self.plan_one(now, proposal, &mut resizes);
+            }
         }
         for slot in 0..self.pool_count() {
             let slot = PoolSlot(slot);
@@ -99,7 +100,7 @@ impl Engine {
         &mut self,
         now: Now,
         key: NodeKey,
-        proposals: &[Arc<Proposal>],
+        proposals: &[Proposal],
         resizes: &mut BTreeMap<PoolSlot, Vec<Resize>>,
     ) {
         let reasons: Vec<_> = proposals
@@ -116,7 +117,7 @@ impl Engine {
     fn plan_one(
         &mut self,
         now: Now,
-        proposal: &Arc<Proposal>,
+        proposal: &Proposal,
         resizes: &mut BTreeMap<PoolSlot, Vec<Resize>>,
     ) -> Option<Reason> {
         match &proposal.ask {
@@ -137,7 +138,7 @@ impl Engine {
                 // are held against it below.
                 let to = u32::try_from((*to).max(0)).unwrap_or(u32::MAX);
                 resizes.entry(slot).or_default().push(Resize {
-                    proposal: Arc::clone(proposal),
+                    proposal: proposal.clone(),
                     to,
                     direction: *direction,
                 });

@@ -244,13 +244,13 @@ fn operation() -> OperationId {
 fn evidence() -> Evidence {
     Evidence {
         values: vec![Observed {
-            signal: "mean(\"cpu\", \"5m\")".to_owned(),
+            signal: "mean(\"cpu\", \"5m\")".into(),
             value: Some(0.81),
             coverage: Some(0.97),
             bound: Some(0.75),
         }],
         witnesses: Vec::new(),
-        policy: "ab12".to_owned(),
+        policy: "ab12".into(),
     }
 }
 

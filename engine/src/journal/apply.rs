@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Brake, HEAL_MEMORY, Record, Removal, STAYED_MEMORY, State};
 use crate::action::{Action, ActionKind, FailureKind};
-use crate::decision::{Decision, Origin, Refusal, RefusalKey, Told};
+use crate::decision::{Origin, Told};
 use crate::event::Wish;
 use crate::names::{NodeName, OperationId, VmId};
 use crate::remediation::{Ending, Moment, Operation, OperationKind, Phase, Stopped};
@@ -14,10 +14,6 @@ use crate::time::{Monotonic, Now};
 const REMOVALS_KEPT: Duration = Duration::from_secs(600);
 /// Rungs remembered per node: more than a day may hold (I37 allows three).
 const RUNGS_KEPT: usize = 16;
-/// Refusals that stand: three rules on each of 20,000 nodes, some 10 MB. Nodes that others delete
-/// leave theirs behind; one that is forgotten is journaled once more if it still stands, and so
-/// there have to be more than may ever stand at once.
-const REFUSED_KEPT: usize = 65_536;
 /// Operators' keys remembered, so that a request sent twice is one wish.
 const WISHES_KEPT: usize = 256;
 /// Names remembered as used. They are drawn from a hash of a number that is never used twice,
@@ -36,17 +32,13 @@ impl State {
             } => self.begin(*epoch, *journal, *at),
             Record::Snapshot { state } => *self = (**state).clone(),
             Record::Decision { decision } => {
-                self.granted(decision, None);
+                let (pool, by) = (&decision.pool, &decision.origin);
+                self.refused.grant(pool, None, by);
                 if decision.node.is_some() {
-                    self.granted(decision, decision.node.as_ref());
+                    self.refused.grant(pool, decision.node.as_ref(), by);
                 }
             }
-            Record::Refusal { refusal } => {
-                self.refused.insert(refusal.key(), Told::of(refusal));
-                while self.refused.len() > REFUSED_KEPT {
-                    self.refused.pop_first();
-                }
-            }
+            Record::Refusal { refusal } => self.refused.insert(refusal.key(), Told::of(refusal)),
             Record::Operation { operation } => self.operation(operation),
             Record::Intent { at, action } => {
                 self.removal(*at, action);
@@ -194,21 +186,6 @@ impl State {
         at
     }
 
-    /// What was refused until now, of the pool or of this node, is granted.
-    fn granted(&mut self, decision: &Decision, node: Option<&NodeName>) {
-        let of_origin = Refusal::prefix(&decision.origin);
-        let first = (decision.pool.clone(), node.cloned(), of_origin);
-        // Keys that begin alike follow each other.
-        let of = |(pool, node, asked): &&RefusalKey| {
-            (pool, node) == (&first.0, &first.1) && asked.starts_with(&first.2)
-        };
-        let refused = self.refused.range(&first..).map(|(key, _)| key);
-        let granted: Vec<_> = refused.take_while(of).cloned().collect();
-        for key in &granted {
-            self.refused.remove(key);
-        }
-    }
-
     fn operation(&mut self, operation: &Operation) {
         self.next_operation = self.next_operation.max(operation.id.number + 1);
         for machine in operation.machines() {
@@ -264,8 +241,7 @@ impl State {
                 self.rungs.remove(&old.node);
                 self.excused.remove(&old.node);
                 self.stayed.remove(&old.node);
-                self.refused
-                    .retain(|(_, node, _), _| node.as_ref() != Some(&old.node));
+                self.refused.forget_node(&old.node);
             }
         }
         self.operations.remove(&operation.id);
@@ -313,8 +289,7 @@ impl State {
         };
         self.owned.insert(vm.clone(), operation.unwrap_or(unmarked));
         self.name(node);
-        self.refused
-            .retain(|(_, of, _), _| of.as_ref() != Some(node));
+        self.refused.forget_node(node);
     }
 
     /// The name was given once, and never is again.
@@ -330,9 +305,7 @@ impl State {
     fn forget_hold(&mut self, operation: &Operation) {
         let stood = self.operations.get(&operation.id);
         if stood.is_some_and(|stood| stood.parked.is_some()) {
-            let its = Refusal::prefix(&Origin::Operation(operation.id));
-            self.refused
-                .retain(|(_, _, asked), _| !asked.starts_with(&its));
+            self.refused.forget_origin(&Origin::Operation(operation.id));
         }
     }
 

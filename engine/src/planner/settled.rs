@@ -77,7 +77,7 @@ impl Engine {
         &mut self,
         now: Now,
         last: Option<NodeKey>,
-    ) -> Option<(NodeKey, Vec<Arc<Proposal>>)> {
+    ) -> Option<(NodeKey, Arc<[Proposal]>)> {
         let mut outlooks = std::mem::take(&mut self.outlooks);
         let found = self.rules.of_nodes_after(last).find(|(key, standing)| {
             let settled = standing.settled().filter(|settled| {
@@ -85,14 +85,14 @@ impl Engine {
                     && self.outlook(now, settled.pool, &mut outlooks) == Some(settled.outlook)
             });
             if cfg!(test)
-                && let (Some(settled), [proposal]) = (settled, standing.proposals())
+                && let (Some(settled), [proposal]) = (settled, &**standing.proposals())
             {
                 let reason = self.refusal_of(now, key.0, proposal);
                 assert_eq!(reason, Some(settled.reason), "{proposal:?} was settled");
             }
             settled.is_none()
         });
-        let found = found.map(|(key, standing)| (*key, standing.proposals().to_vec()));
+        let found = found.map(|(key, standing)| (*key, Arc::clone(standing.proposals())));
         self.outlooks = outlooks;
         found
     }

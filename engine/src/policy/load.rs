@@ -22,6 +22,9 @@ use super::{
     Interrupt, Rule, RuleKind, Signal, SourceFile, body, host, operators, profile, run, vocabulary,
 };
 
+/// Characters of a hash where a person reads it.
+const SHORT_HASH: usize = 12;
+
 /// What a load comes to.
 #[derive(Debug, Default)]
 pub(super) struct Loaded {
@@ -32,6 +35,8 @@ pub(super) struct Loaded {
     pub(super) signals: Vec<Signal>,
     pub(super) plan: WindowPlan,
     pub(super) hash: String,
+    /// Its first characters, enough to tell the policies of one fleet apart.
+    pub(super) short_hash: Arc<str>,
     pub(super) scripts: Option<Scripts>,
 }
 
@@ -109,6 +114,12 @@ pub(super) fn load(
     loaded.signals = gathered.signals;
     loaded.plan = gathered.plan;
     loaded.hash = hash(files);
+    loaded.short_hash = loaded
+        .hash
+        .chars()
+        .take(SHORT_HASH)
+        .collect::<String>()
+        .into();
     loaded.scripts = Some(Scripts {
         engine: load.engine,
         host,

@@ -279,6 +279,11 @@ impl PolicySet {
         &self.loaded.hash
     }
 
+    /// The beginning of [`Self::hash`], as evidence has it.
+    pub(crate) fn short_hash(&self) -> Arc<str> {
+        Arc::clone(&self.loaded.short_hash)
+    }
+
     /// What rule number `rule` asks, as one text that does not depend on the other rules. A
     /// closure's is not known.
     pub(crate) fn condition(&self, rule: usize) -> Option<String> {

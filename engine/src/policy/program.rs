@@ -3,6 +3,8 @@
 //! Evaluation allocates nothing and never enters Rhai. It is three-valued after Kleene: what
 //! depends on a missing value is unknown, and unknown never acts.
 
+use std::sync::Arc;
+
 use crate::decision::{Evidence, Observed};
 
 use super::tree::{Arithmetic, Comparison, Number, SignalUse, Truth};
@@ -115,7 +117,7 @@ impl Program {
             let signal = signals.get(used.signal.index as usize)?;
             let reading = reader.read(used.signal.index, signal);
             Some(Observed {
-                signal: used.signal.label.to_string(),
+                signal: Arc::clone(&used.signal.label),
                 value: reading.value.filter(|value| value.is_finite()),
                 coverage: matches!(signal, Signal::Window { .. }).then_some(reading.coverage),
                 bound: used.bound,

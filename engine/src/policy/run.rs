@@ -90,7 +90,7 @@ pub(super) fn evidence<R: SignalReader>(
             .find(|(_, stat)| *stat == read.stat)?;
         let window = crate::time::format_duration(read.window);
         Some(Observed {
-            signal: format!("{name}({:?}, {window:?})", &*read.metric),
+            signal: format!("{name}({:?}, {window:?})", &*read.metric).into(),
             value: reading.value.filter(|value| value.is_finite()),
             coverage: Some(reading.coverage),
             bound: None,

@@ -316,7 +316,7 @@ fn a_closure_as_condition_is_not_native_and_missing_values_make_it_unknown() {
             .unwrap_err();
         assert!(error.message.contains("where a bool is needed"), "{error}");
         let evidence = set.evidence(0, &mut Table::new(&[("Mean cpu 300", 0.9)]));
-        assert_eq!(evidence.values[0].signal, "mean(\"cpu\", \"5m\")");
+        assert_eq!(&*evidence.values[0].signal, "mean(\"cpu\", \"5m\")");
     });
 }
 
@@ -337,7 +337,7 @@ fn evidence_is_in_the_order_of_the_text_and_as_written() {
     let shown: Vec<_> = evidence
         .values
         .iter()
-        .map(|seen| (seen.signal.as_str(), seen.value, seen.coverage, seen.bound))
+        .map(|seen| (&*seen.signal, seen.value, seen.coverage, seen.bound))
         .collect();
     assert_eq!(
         shown,

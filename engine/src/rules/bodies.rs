@@ -97,7 +97,7 @@ impl Rules {
             return Vec::new();
         }
         let mut evidence = policies.evidence(place, reader);
-        evidence.policy = policies.hash().chars().take(12).collect();
+        evidence.policy = policies.short_hash();
         let direction = match rule.kind {
             RuleKind::ScaleUp(_) => Direction::Up,
             RuleKind::ScaleDown(_) => Direction::Down,

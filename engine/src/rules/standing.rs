@@ -51,8 +51,7 @@ impl Fresh {
 /// What a rule wants while its condition holds.
 #[derive(Debug)]
 pub(crate) struct Standing {
-    /// No vector: collected out of one, it would keep that one's memory.
-    proposals: Box<[Arc<Proposal>]>,
+    proposals: Arc<[Proposal]>,
     /// Since when the condition holds.
     since: Timestamp,
     ran: Monotonic,
@@ -69,7 +68,7 @@ impl Standing {
         size: Option<u32>,
     ) -> Self {
         Self {
-            proposals: proposals.into_iter().map(Arc::new).collect(),
+            proposals: proposals.into(),
             since,
             ran,
             size,
@@ -77,7 +76,7 @@ impl Standing {
         }
     }
 
-    pub(crate) fn proposals(&self) -> &[Arc<Proposal>] {
+    pub(crate) fn proposals(&self) -> &Arc<[Proposal]> {
         &self.proposals
     }
 
@@ -118,8 +117,8 @@ impl Rules {
     }
 
     /// What the rules of pools want, in the order of pools and rules.
-    pub(crate) fn of_pools(&self) -> Vec<Arc<Proposal>> {
-        let pools = self.pools.values().flat_map(Standing::proposals);
+    pub(crate) fn of_pools(&self) -> Vec<Arc<[Proposal]>> {
+        let pools = self.pools.values().map(Standing::proposals);
         pools.cloned().collect()
     }
 
@@ -151,11 +150,11 @@ impl Rules {
     }
 
     /// What the rules want of this node, but for what need not be weighed.
-    pub(crate) fn unsettled(&self, slot: NodeSlot) -> Vec<(NodeKey, Vec<Arc<Proposal>>)> {
+    pub(crate) fn unsettled(&self, slot: NodeSlot) -> Vec<(NodeKey, Arc<[Proposal]>)> {
         let of_node = self.nodes.range((slot, 0)..=(slot, usize::MAX));
         of_node
             .filter(|(_, standing)| standing.settled.is_none())
-            .map(|(key, standing)| (*key, standing.proposals().to_vec()))
+            .map(|(key, standing)| (*key, Arc::clone(&standing.proposals)))
             .collect()
     }
 
