@@ -29,7 +29,7 @@ pub use show::Style;
 #[command(
     name = "rhizome",
     version,
-    after_help = "Exit codes: 0 ok, 1 failed or found something, 2 used wrongly or changes pending, 78 configuration."
+    after_help = "Exit codes: 0 ok, 1 failed or found something, 2 used wrongly, 78 configuration."
 )]
 pub struct Cli {
     /// What to do.
@@ -180,6 +180,6 @@ fn asking(out: &Out, work: impl Future<Output = Result<Exit, client::ClientError
     };
     runtime.block_on(work).unwrap_or_else(|error| {
         out.complain(&error.to_string());
-        Exit::Failed
+        error.exit()
     })
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 0 | ok |
 //! | 1 | failed, or found something |
-//! | 2 | used wrongly, or changes are pending |
+//! | 2 | used wrongly: an unknown option, a malformed order |
 //! | 78 | the configuration is wrong (`EX_CONFIG` of `sysexits.h`) |
 
 use std::process::ExitCode;
@@ -16,7 +16,7 @@ pub enum Exit {
     Ok,
     /// It failed, or it found what it looks for: a bad policy, a damaged journal.
     Failed,
-    /// It was called wrongly, or what was asked is not done yet.
+    /// It was called wrongly: asked anew in the same words it fails again.
     Usage,
     /// The configuration is wrong: starting again will not help.
     Config,

@@ -116,7 +116,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// No thread.
-    #[error("cannot start the engine's thread")]
+    #[error("cannot start the engine's threads: give this user or container more of them")]
     Thread(#[source] std::io::Error),
 }
 
@@ -125,7 +125,8 @@ impl StartError {
     /// apart, so that a supervisor does not start it again and again.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Policies(_) | Self::Services(_) | Self::Inputs(_) => Exit::Config,
+            Self::Policies(_) | Self::Services(_) => Exit::Config,
+            Self::Inputs(error) => error.exit(),
             Self::Journal(_) | Self::State { .. } | Self::Thread(_) => Exit::Failed,
         }
     }

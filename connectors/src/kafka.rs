@@ -134,7 +134,7 @@ pub enum KafkaStartError {
     #[error("the settings of `kafka` do not go together: {0}")]
     Client(#[source] KafkaError),
     /// The system gives no thread.
-    #[error("cannot start a thread for Kafka")]
+    #[error("cannot start a thread for Kafka: give this user or container more threads")]
     Thread(#[source] std::io::Error),
 }
 

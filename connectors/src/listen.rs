@@ -127,13 +127,26 @@ pub enum ListenError {
         detail: String,
     },
     /// The address cannot be bound.
-    #[error("cannot listen on `{address}`")]
+    #[error("cannot listen on `{address}`: {}", way_out(source))]
     Bind {
         /// The address.
         address: SocketAddr,
         /// What the system says.
         source: std::io::Error,
     },
+}
+
+/// What to do about an address that cannot be bound.
+fn way_out(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "stop the other program that listens there, or choose another `listen.address`"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "this user may not; choose a port of 1024 or more in `listen.address`"
+        }
+        _ => "choose an address of this machine in `listen.address`",
+    }
 }
 
 impl ListenOptions {

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::Problem;
+use crate::exit::Exit;
 
 /// How long an answer is waited for: a little longer than the server waits for its engine.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -52,6 +53,9 @@ pub(super) enum ClientError {
     /// It says why not.
     #[error("{0}")]
     Refused(String),
+    /// It says what is wrong with the request itself.
+    #[error("{0}")]
+    Malformed(String),
     /// It is something else.
     #[error("what answers at `{server}` is no Rhizome of this version: {why}")]
     Foreign {
@@ -60,6 +64,20 @@ pub(super) enum ClientError {
         /// Why.
         why: String,
     },
+}
+
+impl ClientError {
+    /// How the command ends for it.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Malformed(_) => Exit::Usage,
+            Self::File { .. }
+            | Self::NoAnswer { .. }
+            | Self::Unknown(_)
+            | Self::Refused(_)
+            | Self::Foreign { .. } => Exit::Failed,
+        }
+    }
 }
 
 /// The client.
@@ -174,6 +192,7 @@ impl Client {
             }
         }
         match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) if status.as_u16() == 400 => Err(ClientError::Malformed(problem.error)),
             Ok(problem) => Err(ClientError::Refused(problem.error)),
             Err(_) => Err(self.foreign(format!("it answers {status}"))),
         }

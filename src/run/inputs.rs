@@ -27,6 +27,7 @@ use tracing::error;
 
 use crate::api::{self, Api};
 use crate::config::{KafkaConfig, Loaded, Mechanism, Right, Secret, SecretError, Without};
+use crate::exit::Exit;
 use crate::gate::ProgramGate;
 use crate::handle::EngineHandle;
 use crate::metrics::Metrics;
@@ -47,15 +48,27 @@ pub enum InputsError {
     /// A secret cannot be had.
     #[error(transparent)]
     Secret(#[from] SecretError),
-    /// The dead letters.
-    #[error("the dead-letter file `{}` cannot be written", path.display())]
-    DeadLetters {
-        /// It.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    /// No thread for the dead letters.
+    #[error(
+        "cannot start the thread that keeps dead letters: give this user or container more threads"
+    )]
+    Thread(#[source] std::io::Error),
+}
+
+impl InputsError {
+    /// How the program ends for it. What another program holds, or the system does not give
+    /// now, may be had at the next start.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Kafka(KafkaStartError::Thread(_)) | Self::Thread(_) => Exit::Failed,
+            Self::Listen(ListenError::Bind { source, .. })
+                if source.kind() != std::io::ErrorKind::PermissionDenied =>
+            {
+                Exit::Failed
+            }
+            Self::Kafka(_) | Self::Listen(_) | Self::Secret(_) => Exit::Config,
+        }
+    }
 }
 
 /// What the inputs are made of.
@@ -84,13 +97,11 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) async fn start(parts: Parts<'_>) -> Result<Self, InputsError> {
-        let path = parts.state.join("dead-letters.jsonl");
         let letters = DeadLetterOptions {
-            path: path.clone(),
+            path: parts.state.join("dead-letters.jsonl"),
             max_bytes: DEAD_LETTER_BYTES,
         };
-        let (letters, _) = DeadLetters::start(letters)
-            .map_err(|source| InputsError::DeadLetters { path, source })?;
+        let (letters, _) = DeadLetters::start(letters).map_err(InputsError::Thread)?;
         let listener = Listener::bind(listen_options(parts.loaded)).await?;
         let address = listener
             .address()

@@ -16,6 +16,7 @@ mod crash;
 mod demo;
 mod doctor;
 mod dry_run;
+mod exit_codes;
 mod faults;
 mod harness;
 mod killed;
