@@ -46,7 +46,7 @@ use crate::windows::{Keeper, WindowsFile};
 
 pub mod acting;
 mod dry_run;
-mod inputs;
+pub(crate) mod inputs;
 mod pauses;
 pub(crate) mod services;
 

@@ -23,6 +23,7 @@ mod assign;
 mod bare;
 mod batch;
 mod context;
+mod examine;
 mod lookup;
 mod options;
 mod partitions;
@@ -47,6 +48,7 @@ use rhizome_engine::event::{Batch, SourceName};
 use rhizome_engine::time::{Clock, Timestamp};
 
 pub use self::bare::BareConsumer;
+pub use self::examine::{ExamineError, Examined, Trouble, examine};
 pub use self::options::{KafkaOptions, KafkaSasl, KafkaTls, OptionsError, SaslMechanism};
 pub use self::stats::{KafkaFigures, KafkaStats};
 use crate::deadletter::{DeadLetters, Origin};

@@ -10,9 +10,12 @@
 
 mod support;
 
+use std::time::Duration;
+
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer};
 use rdkafka::types::RDKafkaRespErr;
+use rhizome_connectors::kafka::{KafkaTls, Trouble, examine};
 use support::{PATIENCE, Reader, options, producer, texts, write};
 
 fn cluster() -> (MockCluster<'static, DefaultProducerContext>, String) {
@@ -133,6 +136,44 @@ fn subscribe_to_an_unknown_topic_is_reported_until_it_is_created() {
     write(&producer(&brokers, &[]), "late", 0, &texts("a", 5));
     reader.until_records(5);
     reader.stop().unwrap();
+}
+
+#[test]
+fn what_the_brokers_say_of_topics_and_group_is_looked_at_without_joining() {
+    let (cluster, brokers) = cluster();
+    cluster.create_topic("metrics", 3, 1).unwrap();
+    for (topic, error) in [
+        (
+            "late",
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        ),
+        (
+            "secret",
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+        ),
+    ] {
+        cluster.topic_error(topic, error).unwrap();
+    }
+    let asked = options(&brokers, &["metrics", "late", "secret"], "g");
+    let examined = examine(&asked, PATIENCE).unwrap();
+    assert_eq!(
+        examined.topics,
+        [
+            ("metrics".to_owned(), Ok(3)),
+            ("late".to_owned(), Err(Trouble::Unknown)),
+            ("secret".to_owned(), Err(Trouble::Forbidden)),
+        ]
+    );
+    assert_eq!(examined.group, Some(Ok(())));
+}
+
+#[test]
+fn whoever_is_no_broker_is_told_apart_within_the_time() {
+    let (_cluster, brokers) = cluster();
+    let mut asked = options(&brokers, &["metrics"], "g");
+    asked.tls = Some(KafkaTls::default());
+    let error = examine(&asked, Duration::from_secs(2)).unwrap_err();
+    assert!(error.to_string().contains("SSL"), "no mere silence: {error}");
 }
 
 #[test]

@@ -3,8 +3,9 @@
 //! It reads the configuration and its secrets, asks each service, and changes nothing. Nothing
 //! of a secret is printed but where it comes from.
 
+mod kafka;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use rhizome_actions::kubernetes::Kubernetes;
@@ -13,7 +14,6 @@ use rhizome_actions::{Finding, Health, TokenVault, install_crypto_provider};
 use rhizome_engine::names::PoolName;
 use rhizome_engine::time::Clock;
 use serde::Serialize;
-use tokio::net::TcpStream;
 
 use super::run::chain;
 use super::status::Output;
@@ -22,9 +22,6 @@ use crate::clock::RealClock;
 use crate::config::{self, Loaded};
 use crate::exit::Exit;
 use crate::run::services;
-
-/// How long a broker's port may take to open.
-const CONNECT: Duration = Duration::from_secs(5);
 
 const PAUSE_RIGHT: &str =
     "let our account read the ConfigMap of `pause.config_map`, as deploy/rbac.yaml does";
@@ -70,7 +67,7 @@ pub(super) async fn doctor(args: &DoctorArgs, out: &Out) -> Exit {
         finding: Finding::ok("file", format!("`{}` is sound", file.display())),
     }];
     let (kafka, openstack, kubernetes) = tokio::join!(
-        kafka(&loaded),
+        kafka::examine(&loaded),
         openstack(&loaded, &clock),
         kubernetes(&loaded, &clock)
     );
@@ -90,32 +87,6 @@ pub(super) async fn doctor(args: &DoctorArgs, out: &Out) -> Exit {
         Output::Json => super::status::json(&report),
     });
     if ok { Exit::Ok } else { Exit::Failed }
-}
-
-/// Whether each broker's port opens.
-async fn kafka(loaded: &Loaded) -> Vec<Finding> {
-    let mut found = Vec::new();
-    let Some(kafka) = &loaded.config.kafka else {
-        return found;
-    };
-    for broker in &kafka.brokers {
-        let broker = broker.as_str();
-        let opened = tokio::time::timeout(CONNECT, TcpStream::connect(broker)).await;
-        found.push(match opened {
-            Ok(Ok(_)) => Finding::ok("broker", format!("{broker} takes connections")),
-            Ok(Err(error)) => Finding::bad(
-                "broker",
-                format!("{broker}: {error}"),
-                "check the address and the way to it",
-            ),
-            Err(_) => Finding::bad(
-                "broker",
-                format!("{broker}: no connection within {} s", CONNECT.as_secs()),
-                "check the address and the way to it",
-            ),
-        });
-    }
-    found
 }
 
 async fn openstack(loaded: &Loaded, clock: &Arc<dyn Clock>) -> Vec<Finding> {

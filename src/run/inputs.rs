@@ -221,7 +221,8 @@ fn may(right: &Right) -> MayDo {
     }
 }
 
-fn kafka_options(config: &KafkaConfig, loaded: &Loaded) -> KafkaOptions {
+/// What the connector is set up with.
+pub(crate) fn kafka_options(config: &KafkaConfig, loaded: &Loaded) -> KafkaOptions {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| loaded.folder.join(path));
     let sasl = config.sasl.as_ref().map(|sasl| KafkaSasl {
         mechanism: match sasl.mechanism {

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output};
 
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::RDKafkaRespErr;
 use serde_json::Value;
 
 use crate::harness::{Setup, Site};
@@ -97,4 +99,37 @@ fn where_we_come_from_and_what_the_quotas_leave_is_told() {
     let (code, table) = doctor(&site, &[]);
     assert_eq!(code, 1, "{table}");
     assert!(table.contains("there is no flavor `m9`"), "{table}");
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_found_at_brokers_that_take_connections() {
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("metrics", 2, 1).unwrap();
+    // The mock makes a topic as soon as it is asked for, so it is told to say no.
+    let unknown = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    cluster.topic_error("metrcis", unknown).unwrap();
+    let site = Site::new(Setup::default());
+    let config = std::fs::read_to_string(site.path("rhizome.yaml")).unwrap();
+    let brokers = cluster.bootstrap_servers();
+    let reading = |topic: &str, more: &str| {
+        let kafka = format!("kafka: {{ brokers: [\"{brokers}\"], topics: [{topic}]{more} }}\n");
+        site.put("rhizome.yaml", &format!("{config}{kafka}"));
+        doctor(&site, &["--output", "json"])
+    };
+    let (code, said) = reading("metrics", "");
+    assert_eq!((code, bad(&said)), (0, Vec::new()), "{said}");
+    assert!(said.contains("`metrics`: 2 partitions"), "{said}");
+
+    let (code, said) = reading("metrcis", "");
+    assert_eq!(code, 1, "{said}");
+    let found = bad(&said);
+    assert_eq!(found.len(), 1, "{said}");
+    assert!(found[0].0.starts_with("`metrcis`: "), "{said}");
+    assert!(found[0].1.contains("`kafka.topics`"), "{said}");
+
+    let (code, said) = reading("metrics", ", tls: {}");
+    assert_eq!(code, 1, "{said}");
+    let found = bad(&said);
+    assert_eq!(found.len(), 1, "{said}");
+    assert!(found[0].1.contains("`kafka.tls`"), "{said}");
 }

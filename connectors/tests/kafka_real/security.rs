@@ -1,7 +1,11 @@
 //! TLS, SASL and access lists: what is refused is said in words that help.
 
+use std::time::Duration;
+
 use rhizome_connectors::auth::SecretSource;
-use rhizome_connectors::kafka::{KafkaOptions, KafkaSasl, KafkaTls, SaslMechanism};
+use rhizome_connectors::kafka::{
+    KafkaOptions, KafkaSasl, KafkaTls, SaslMechanism, Trouble, examine,
+};
 
 use crate::support::servers::{Kafka, kafka};
 use crate::support::{Reader, options, producer, texts, write};
@@ -102,6 +106,10 @@ fn whatever_is_wrong_with_a_connection_is_reported_and_nothing_flows() {
             "Failed to resolve",
         ),
     ];
+    for (case, options, words) in &cases {
+        let error = examine(options, Duration::from_secs(5)).unwrap_err();
+        assert!(error.to_string().contains(words), "{case}: {error}");
+    }
     let mut readers: Vec<_> = cases
         .into_iter()
         .map(|(case, options, words)| (case, Reader::start(options), words))
@@ -142,11 +150,18 @@ fn rights_that_are_missing_are_reported_and_work_once_they_are_given() {
     };
     let producer = producer(kafka.plain(), &[]);
     // Subscribe without group Read.
+    let seen = |topic, group| {
+        let examined = examine(&secure(kafka, "guarded"), Duration::from_secs(5)).unwrap();
+        assert_eq!((&examined.topics[0].1, &examined.group), (&topic, &group));
+    };
+    seen(Err(Trouble::Forbidden), None);
     right("--add", "--topic");
+    seen(Ok(1), Some(Err(Trouble::Forbidden)));
     let mut reader = Reader::start(secure(kafka, topic));
     reader.until_trouble("Group authorization failed");
     right("--add", "--group");
     reader.until_flowing();
+    seen(Ok(1), Some(Ok(())));
     write(&producer, topic, 0, &texts("a", 5));
     reader.until_records(5);
     // The right to read is taken away while consuming, and given back.
