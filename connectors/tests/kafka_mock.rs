@@ -173,7 +173,10 @@ fn whoever_is_no_broker_is_told_apart_within_the_time() {
     let mut asked = options(&brokers, &["metrics"], "g");
     asked.tls = Some(KafkaTls::default());
     let error = examine(&asked, Duration::from_secs(2)).unwrap_err();
-    assert!(error.to_string().contains("SSL"), "no mere silence: {error}");
+    assert!(
+        error.to_string().contains("SSL"),
+        "no mere silence: {error}"
+    );
 }
 
 #[test]

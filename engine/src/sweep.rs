@@ -13,6 +13,7 @@
 //! A sweep is an operation like any other: through the guard, journaled, and through the gate.
 //! Who wants it all taken under management says so: `rhizome adopt`.
 
+mod notices;
 mod ports;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,7 +28,6 @@ use crate::event::{Ready, ServerStatus, SourceName, Target};
 use crate::guard::Effort;
 use crate::journal::{Brake, Record};
 use crate::names::{NodeName, OperationId, PoolName, VmId};
-use crate::notice::NoticeKind;
 use crate::remediation::{Machine, OperationKind, Swept};
 use crate::time::{Monotonic, Now, format_duration};
 use crate::window::NodeSlot;
@@ -59,8 +59,8 @@ pub(crate) struct Sweep {
     orphans: BTreeMap<VmId, Now>,
     /// What each pool's notice said last: how many wait to be adopted.
     told: BTreeMap<PoolName, usize>,
-    /// Nodes that live and whose VM the cloud does not show.
-    missing: BTreeSet<NodeName>,
+    /// Nodes that live and whose VM the cloud does not show, with their pools.
+    missing: BTreeMap<NodeName, Option<PoolName>>,
     /// What each operation left behind in the network service.
     ports: BTreeMap<OperationId, ports::Left>,
 }
@@ -447,53 +447,6 @@ impl Engine {
         match checked {
             Ok(()) => self.begin_sweep(now, &pool, old, swept, &proposal),
             Err(why) => self.refuse(now, &pool, Some(&node), &proposal, why),
-        }
-    }
-
-    /// Says how many VMs of each pool wait for an operator's word, when that changes.
-    fn tell_unadopted(&mut self, now: Now, orphans: &[Orphan]) {
-        let mut waiting: BTreeMap<PoolName, usize> = BTreeMap::new();
-        for orphan in orphans.iter().filter(|orphan| orphan.kept.is_some()) {
-            if let Some(pool) = self.world.cluster.pool_name(orphan.pool) {
-                *waiting.entry(pool.clone()).or_default() += 1;
-            }
-        }
-        let before = std::mem::replace(&mut self.sweep.told, waiting.clone());
-        for (pool, count) in &waiting {
-            if before.get(pool) != Some(count) {
-                let text = format!(
-                    "{count} VMs of {pool} carry our marks and the journal does not know them: \
-                     they count, and are not touched until `rhizome adopt` says so"
-                );
-                let pool = Some(pool.clone());
-                self.notice(now, NoticeKind::NotAdopted, true, pool, text);
-            }
-        }
-        for pool in before
-            .into_keys()
-            .filter(|pool| !waiting.contains_key(pool))
-        {
-            let text = format!("the journal knows every VM of {pool}");
-            self.notice(now, NoticeKind::NotAdopted, false, Some(pool), text);
-        }
-    }
-
-    /// I26: not in the cloud's lists, and alive. One of the two is wrong, and a human has to say.
-    fn tell_missing(&mut self, now: Now) {
-        let alive: BTreeMap<_, _> = self
-            .widows()
-            .filter_map(|(slot, member)| Some((member.name.clone(), self.life(now, slot, member)?)))
-            .collect();
-        let names = alive.keys().cloned().collect();
-        let before = std::mem::replace(&mut self.sweep.missing, names);
-        for (name, life) in alive.iter().filter(|(name, _)| !before.contains(*name)) {
-            let text =
-                format!("the cloud does not show the VM of {name}, and {life}: nothing is deleted");
-            self.notice(now, NoticeKind::VmMissing, true, None, text);
-        }
-        if alive.is_empty() && !before.is_empty() {
-            let text = "every node that lives has its VM".to_owned();
-            self.notice(now, NoticeKind::VmMissing, false, None, text);
         }
     }
 

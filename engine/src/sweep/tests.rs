@@ -199,6 +199,38 @@ fn a_vm_that_the_cloud_denies_while_its_node_lives_is_an_alarm_and_no_deletion()
     });
 }
 
+#[test]
+fn of_two_vms_that_the_cloud_denies_each_is_told_by_its_node_and_over_by_itself() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.obedient = true;
+        lab.run(400);
+        let missing = |lab: &Lab| -> Vec<_> {
+            let notices = lab.notices.iter();
+            notices
+                .filter(|notice| notice.kind == NoticeKind::VmMissing)
+                .map(|notice| (notice.on, notice.pool.clone(), notice.subject.clone()))
+                .collect()
+        };
+        let of = |on: bool, node: &str| (on, Some(pool()), Some(node.to_owned()));
+        lab.node("w3").listed = false;
+        lab.run(900);
+        lab.node("w4").listed = false;
+        lab.run(900);
+        assert_eq!(missing(&lab), [of(true, "w3"), of(true, "w4")]);
+        lab.node("w3").listed = true;
+        lab.run(90);
+        assert_eq!(missing(&lab).last(), Some(&of(false, "w3")), "w4 holds on");
+        lab.restart();
+        lab.run(900);
+        assert_eq!(missing(&lab).last(), Some(&of(true, "w4")), "told again");
+        lab.node("w4").listed = true;
+        lab.run(90);
+        assert_eq!(missing(&lab).last(), Some(&of(false, "w4")));
+        assert_eq!(missing(&lab).len(), 5);
+    });
+}
+
 /// Ports of the operation of this number, as the cloud shows them.
 fn ports_of(number: u64) -> Input {
     Input::Observation(Observation::Ports(vec![PortsView {

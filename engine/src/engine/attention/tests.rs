@@ -1,5 +1,7 @@
 //! What holds is told on, told off, and told again after a start.
 
+use std::time::Duration;
+
 use crate::action::{Failure, FailureKind};
 use crate::decision::Rung;
 use crate::event::{Input, SourceName, Wish};
@@ -72,6 +74,43 @@ fn a_storm_and_a_lost_source_are_each_told_and_told_over() {
         lab.run(420);
         assert_eq!(told(&lab, NoticeKind::Blind), [true, false]);
         assert_eq!(told(&lab, NoticeKind::Storm), [true, true, false]);
+    });
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_is_told_and_told_over() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.run(20);
+        for well in [false, false, true, true] {
+            lab.step(Input::JournalHealth(well));
+            lab.run(2);
+        }
+        assert_eq!(told(&lab, NoticeKind::Journal), [true, false], "once each");
+        lab.restart();
+        lab.run(20);
+        assert_eq!(told(&lab, NoticeKind::Journal).len(), 2);
+        lab.step(Input::JournalHealth(false));
+        lab.run(2);
+        assert_eq!(told(&lab, NoticeKind::Journal).last(), Some(&true));
+    });
+}
+
+#[test]
+fn clocks_that_parted_are_told_again_after_a_start_and_told_over_once_they_go_together() {
+    on_engine_stack(|| {
+        let mut lab = Lab::new(Plan::default());
+        lab.run(20);
+        lab.now.wall = lab.now.wall.plus(Duration::from_secs(86_400));
+        lab.run(2);
+        assert_eq!(told(&lab, NoticeKind::Clock), [true]);
+        let notice = lab.notices.last().unwrap();
+        assert!(notice.text.contains("parted by"), "{}", notice.text);
+        lab.restart();
+        lab.run(1);
+        assert_eq!(told(&lab, NoticeKind::Clock), [true, true]);
+        lab.run(600);
+        assert_eq!(told(&lab, NoticeKind::Clock), [true, true, false]);
     });
 }
 
