@@ -21,6 +21,7 @@ mod faults;
 mod harness;
 mod killed;
 mod mutants;
+mod notified;
 mod operators;
 mod pauses;
 mod readme;

@@ -60,7 +60,7 @@ pub(super) fn put(path: &Path, text: &str) {
     std::fs::rename(&beside, path).unwrap();
 }
 
-pub(super) fn write(folder: &Path, setup: &Setup, standin: &Standin) {
+pub(super) fn write(folder: &Path, setup: &Setup, standin: &Standin, webhook: &str) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     std::fs::create_dir(folder.join("policies")).unwrap();
     for (name, text) in &setup.policies {
@@ -72,7 +72,7 @@ pub(super) fn write(folder: &Path, setup: &Setup, standin: &Standin) {
     for name in ["agents", "alerts", "readers", "operators"] {
         write(&format!("{name}.token"), &token(name));
     }
-    write("rhizome.yaml", &configuration(setup, standin));
+    write("rhizome.yaml", &configuration(setup, standin, webhook));
 }
 
 fn kubeconfig(standin: &Standin) -> String {
@@ -88,7 +88,7 @@ fn kubeconfig(standin: &Standin) -> String {
     )
 }
 
-fn configuration(setup: &Setup, standin: &Standin) -> String {
+fn configuration(setup: &Setup, standin: &Standin, webhook: &str) -> String {
     let options = Options::default();
     let image = options.images.keys().next().unwrap();
     let network = options.networks.first().unwrap();
@@ -147,6 +147,7 @@ limits:
     removals_per_minute_pool: 1000
     removals_per_ten_minutes: 1000
     decision_expiry: {expiry}
+notifications: {{ webhook: "{webhook}" }}
 {pause}log: {{ level: info, format: json }}
 "#,
         keystone = standin.openstack_url(),

@@ -8,6 +8,7 @@
 mod accounts;
 mod files;
 mod program;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use tokio::runtime::Runtime;
 
 pub(crate) use files::{IDLE, Setup, token};
 use program::Running;
+use webhook::Webhook;
 
 /// The one pool of every site.
 pub(crate) const POOL: &str = "workers";
@@ -49,6 +51,7 @@ pub(crate) struct Site {
     runtime: Runtime,
     http: reqwest::Client,
     running: Option<Running>,
+    webhook: Webhook,
     /// Where the agents post; nowhere while the program is down.
     collector: Arc<Mutex<Option<Collector>>>,
     setup: Setup,
@@ -77,14 +80,16 @@ impl Site {
             .unwrap();
         let collector = Arc::default();
         speak(&standin, &runtime, &http, &collector);
+        let webhook = runtime.block_on(Webhook::start());
         let folder = tempfile::tempdir().unwrap();
-        files::write(folder.path(), &setup, &standin);
+        files::write(folder.path(), &setup, &standin, &webhook.url);
         Self {
             standin,
             folder,
             runtime,
             http,
             running: None,
+            webhook,
             collector,
             setup,
         }
@@ -142,6 +147,11 @@ impl Site {
     /// Everything that the program logged, over all its starts.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path(program::LOG)).unwrap_or_default()
+    }
+
+    /// Every notification that was posted, in its order.
+    pub(crate) fn posts(&self) -> Vec<serde_json::Value> {
+        self.webhook.posts()
     }
 
     /// Runs a command against the program.
