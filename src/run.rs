@@ -17,7 +17,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -49,14 +48,11 @@ mod dry_run;
 pub(crate) mod inputs;
 mod pauses;
 pub(crate) mod services;
+mod stopping;
 
 use acting::{Acting, act, send};
 use pauses::Pauses;
 pub use services::ServicesError;
-
-/// At a stop, actions under way are given this long to end. What has not ended by then is
-/// taken up after the next start.
-const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Observations that may wait for the engine.
 const SEEN_WAITING: usize = 256;
@@ -260,40 +256,6 @@ impl Program {
     /// Whether the engine's thread has ended by itself, which it never should.
     pub fn ended(&self) -> bool {
         self.engine.is_finished()
-    }
-
-    /// Stops: no new input and no new call, what is under way may end within a deadline, and
-    /// everything that came of it is journaled.
-    pub async fn stop(self) {
-        info!("stopping");
-        self.inputs.close();
-        self.gate.stop();
-        self.stop_engine.draining.store(true, Ordering::Release);
-        self.stop.cancel();
-        self.inputs.stop().await;
-        self.actions.close();
-        if tokio::time::timeout(STOP_DEADLINE, self.actions.wait())
-            .await
-            .is_err()
-        {
-            warn!("actions are still under way: they are taken up after the next start");
-        }
-        self.stop_engine.now.store(true, Ordering::Release);
-        let engine = self.engine;
-        if tokio::task::spawn_blocking(move || engine.join())
-            .await
-            .is_ok_and(|joined| joined.is_err())
-        {
-            error!("the engine's thread had panicked");
-        }
-        // The last notices are told once nobody can send another.
-        self.tasks.close();
-        if tokio::time::timeout(STOP_DEADLINE, self.tasks.wait())
-            .await
-            .is_err()
-        {
-            warn!("not every task has ended in time");
-        }
     }
 
     fn spawn_loops(

@@ -94,7 +94,12 @@ pub(super) fn on_runtime(out: &Out, work: impl Future<Output = Exit>) -> Exit {
         .enable_all()
         .build()
     {
-        Ok(runtime) => runtime.block_on(work),
+        Ok(runtime) => {
+            let exit = runtime.block_on(work);
+            // What still runs has had its time. To drop the runtime would wait for it.
+            runtime.shutdown_background();
+            exit
+        }
         Err(error) => {
             out.complain(&format!("cannot start: {error}"));
             Exit::Failed

@@ -30,6 +30,7 @@ mod scenarios;
 #[path = "../servers/scripts.rs"]
 mod scripts;
 mod simulation;
+mod stopped;
 mod support;
 mod unanswered;
 mod wishes;

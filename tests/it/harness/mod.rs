@@ -154,6 +154,11 @@ impl Site {
         self.webhook.posts()
     }
 
+    /// Whether the webhook answers what is posted from now on.
+    pub(crate) fn webhook_answers(&self, answers: bool) {
+        self.webhook.answers(answers);
+    }
+
     /// Runs a command against the program.
     pub(crate) fn rhizome(&self, arguments: &[&str]) -> Output {
         self.command(arguments, &self.server()).output().unwrap()

@@ -1,5 +1,6 @@
 //! Where notifications go: it takes whatever is posted, and keeps it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::extract::State;
@@ -14,28 +15,43 @@ use super::lock;
 pub(super) struct Webhook {
     /// Its address.
     pub(super) url: String,
-    posts: Arc<Mutex<Vec<Value>>>,
+    chat: Arc<Chat>,
+}
+
+#[derive(Default)]
+struct Chat {
+    posts: Mutex<Vec<Value>>,
+    /// It takes what is posted, and never says so.
+    hangs: AtomicBool,
 }
 
 impl Webhook {
     /// Starts it, for as long as the runtime lives.
     pub(super) async fn start() -> Self {
-        let posts = Arc::<Mutex<Vec<Value>>>::default();
+        let chat = Arc::<Chat>::default();
         let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", socket.local_addr().unwrap());
         let router = Router::new()
             .route("/hook", post(take))
-            .with_state(Arc::clone(&posts));
+            .with_state(Arc::clone(&chat));
         tokio::spawn(async move { axum::serve(socket, router).await });
-        Self { url, posts }
+        Self { url, chat }
     }
 
     /// Everything that was posted, in its order.
     pub(super) fn posts(&self) -> Vec<Value> {
-        lock(&self.posts).clone()
+        lock(&self.chat.posts).clone()
+    }
+
+    /// Whether it answers what is posted from now on.
+    pub(super) fn answers(&self, answers: bool) {
+        self.chat.hangs.store(!answers, Ordering::SeqCst);
     }
 }
 
-async fn take(State(posts): State<Arc<Mutex<Vec<Value>>>>, Json(body): Json<Value>) {
-    lock(&posts).push(body);
+async fn take(State(chat): State<Arc<Chat>>, Json(body): Json<Value>) {
+    lock(&chat.posts).push(body);
+    if chat.hangs.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
 }
