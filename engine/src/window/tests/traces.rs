@@ -2,7 +2,11 @@
 //! times and coarse steps that real ones have, and recorded traces where a folder is named.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
+
+use flate2::Compression;
+use flate2::read::{GzEncoder, MultiGzDecoder};
 
 use super::model::Model;
 use super::*;
@@ -18,6 +22,9 @@ const SERIES_MAX: usize = 100;
 
 /// A reading of the windows is compared after so many samples.
 const COMPARED_EVERY: usize = 24;
+
+/// How the name of a packed trace ends.
+const PACKED: &str = ".csv.gz";
 
 /// Time in seconds, and the value.
 type Series = Vec<(i64, f64)>;
@@ -79,7 +86,8 @@ fn series_of(text: &str) -> BTreeMap<(String, String), Series> {
     let mut lines = text.lines();
     let head: Vec<&str> = lines.next().unwrap_or_default().split(',').collect();
     let named = |name: &str| head.iter().position(|column| *column == name);
-    let node = named("node").or_else(|| named("pod"));
+    // Two pods may be on one node: each is a series of its own.
+    let node = named("pod").or_else(|| named("node"));
     let mut all = BTreeMap::<_, Series>::new();
     for line in lines {
         let cells: Vec<&str> = line.split(',').collect();
@@ -93,7 +101,7 @@ fn series_of(text: &str) -> BTreeMap<(String, String), Series> {
             (None, None) => return all,
         };
         for (column, name) in head.iter().enumerate() {
-            if (*name == "value" || name.ends_with("_percent"))
+            if (*name == "value" || name.contains("_percent"))
                 && let Ok(value) = cells[column].parse()
             {
                 let node = node.map_or_else(String::new, |node| cells[node].to_owned());
@@ -110,30 +118,57 @@ fn files_below(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             files_below(&path, found);
-        } else if path.extension().is_some_and(|ending| ending == "csv") {
+        } else if [".csv", PACKED]
+            .iter()
+            .any(|ending| path.to_string_lossy().ends_with(ending))
+        {
             found.push(path);
         }
     }
 }
 
-/// `RHIZOME_TRACES` names a folder with CSV files (`timestamp_s` or `timestamp`, perhaps `node`,
-/// and `value` or columns that end in `_percent`).
+/// The text of a file of that name, unpacked if need be.
+fn text_of(name: &str, bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let mut plain: Box<dyn Read> = if name.ends_with(PACKED) {
+        Box::new(MultiGzDecoder::new(bytes))
+    } else {
+        Box::new(bytes)
+    };
+    plain.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Four lines, and the same packed.
+fn own() -> Vec<(String, String)> {
+    let lines = "timestamp,value\n2014-02-14 14:30:00,0.132\n2014-02-14 14:35:00,0.134\n\
+                 2014-02-14 14:35:00,0.2\n2014-02-14 15:35:00,0.1\n";
+    let mut packed = Vec::new();
+    GzEncoder::new(lines.as_bytes(), Compression::fast())
+        .read_to_end(&mut packed)
+        .unwrap();
+    let files = [("own.csv", lines.as_bytes()), ("own.csv.gz", &packed)];
+    let texts = files.map(|(name, bytes)| (name.to_owned(), text_of(name, bytes)));
+    assert_eq!(texts[0].1, texts[1].1);
+    texts.into()
+}
+
+/// `RHIZOME_TRACES` names a folder with CSV files, packed (`.csv.gz`) or not: `timestamp_s` or
+/// `timestamp`, perhaps `pod` or `node`, and `value` or columns named `…_percent…`.
 #[test]
 #[expect(clippy::print_stdout, reason = "tells what was played")]
 fn recorded_traces_are_read_as_the_model_reads_them() {
-    let own = "timestamp,value\n2014-02-14 14:30:00,0.132\n2014-02-14 14:35:00,0.134\n\
-               2014-02-14 14:35:00,0.2\n2014-02-14 15:35:00,0.1\n";
-    let mut texts = vec![("these lines".to_owned(), own.to_owned())];
+    let mut texts = own();
     if let Some(folder) = std::env::var_os("RHIZOME_TRACES") {
         let mut found = Vec::new();
         files_below(Path::new(&folder), &mut found);
         found.sort();
-        assert!(!found.is_empty(), "no CSV file below {folder:?}");
-        let read = |path: std::path::PathBuf| {
-            let text = std::fs::read_to_string(&path).unwrap();
-            (path.display().to_string(), text)
-        };
-        texts.extend(found.into_iter().map(read));
+        assert!(!found.is_empty(), "no trace below {folder:?}");
+        texts.extend(found.into_iter().map(|path| {
+            let name = path.display().to_string();
+            let text = text_of(&name, &std::fs::read(&path).unwrap());
+            (name, text)
+        }));
     }
     for (name, text) in texts {
         let all = series_of(&text);
