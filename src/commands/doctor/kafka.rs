@@ -93,15 +93,16 @@ fn told(examined: Examined, group: &str) -> Vec<Finding> {
     match examined.group {
         None => {}
         Some(Ok(())) => found.push(Finding::ok("group", format!("`{group}` can be looked at"))),
+        // A cluster that has had no group yet makes its own topic for their offsets first.
+        Some(Err(Trouble::Other(why))) => found.push(Finding::warning(
+            "group",
+            format!("`{group}`: {why}"),
+            "ask again in a moment; if it stays, look at the brokers' own logs",
+        )),
         Some(Err(trouble)) => found.push(Finding::bad(
             "group",
             format!("`{group}`: {trouble}"),
-            match trouble {
-                Trouble::Forbidden | Trouble::Unknown => {
-                    "let our user read it (`Read` on the group)"
-                }
-                Trouble::Other(_) => "look at the brokers' own logs",
-            },
+            "let our user read it (`Read` on the group)",
         )),
     }
     found
