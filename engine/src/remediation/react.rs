@@ -313,12 +313,19 @@ impl Turn<'_> {
         self.pass(operation)
     }
 
-    /// Whether the new node, which has joined, may still serve. Not seen is not gone.
+    /// Whether the new node, which has joined, may still serve. Not seen is not gone; one of its name
+    /// that runs on another VM says nothing for ours.
     fn may_serve(&self, operation: &Operation) -> bool {
-        match operation.new.as_ref().map(|new| self.seen.node(&new.node)) {
-            Some(Sight::There(node)) => node.ready == Ready::True,
-            Some(Sight::Unknown) => true,
-            Some(Sight::Gone { .. }) | None => false,
+        let Some(new) = &operation.new else {
+            return false;
+        };
+        match self.seen.node(&new.node) {
+            Sight::There(node) => {
+                let ours = node.vm.is_none() || node.vm == new.vm;
+                node.ready == Ready::True && ours
+            }
+            Sight::Unknown => true,
+            Sight::Gone { .. } => false,
         }
     }
 }

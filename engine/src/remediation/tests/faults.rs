@@ -283,6 +283,7 @@ fn any_troubles() -> impl Strategy<Value = Troubles> {
         1 => Just(Troubles { error: true, ..Troubles::default() }),
         1 => Just(Troubles { build_for_ever: true, ..Troubles::default() }),
         1 => Just(Troubles { no_join: true, ..Troubles::default() }),
+        1 => Just(Troubles { name_taken: true, ..Troubles::default() }),
         1 => Just(Troubles { blocked: true, ..Troubles::default() }),
         1 => Just(Troubles { no_stop: true, ..Troubles::default() }),
         1 => Just(Troubles { needs_hard: true, ..Troubles::default() }),

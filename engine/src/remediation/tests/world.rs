@@ -43,6 +43,9 @@ pub(super) enum Fault {
     Twice,
 }
 
+/// A VM that is none of this world's.
+pub(super) const SOMEBODY_ELSES: &str = "somebody-elses";
+
 /// What is wrong with the world as a whole.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Troubles {
@@ -56,6 +59,8 @@ pub(super) struct Troubles {
     pub slow_build: bool,
     /// New VMs never join.
     pub no_join: bool,
+    /// The Node that joins under a new VM's name runs on a VM of somebody else's.
+    pub name_taken: bool,
     /// A pod's budget never lets it go.
     pub blocked: bool,
     /// VMs cannot be stopped (their host is dead).
@@ -372,11 +377,18 @@ impl World {
             return;
         }
         self.made += 1;
-        let name = NodeName::new(&self.servers[id].view.name);
+        let server = &self.servers[id];
+        let name = NodeName::new(&server.view.name);
+        let taken = self.troubles.name_taken && server.token.is_some();
+        let vm = if taken {
+            VmId::new(SOMEBODY_ELSES)
+        } else {
+            id.clone()
+        };
         let node = NodeView {
             name: name.clone(),
             uid: format!("uid-{}", self.made),
-            vm: Some(id.clone()),
+            vm: Some(vm),
             labels: Labels::default(),
             annotations: Labels::default(),
             created: self.now().wall,
