@@ -23,6 +23,7 @@ mod mutants;
 mod operators;
 mod pauses;
 mod readme;
+mod removals;
 mod rights;
 mod scenarios;
 #[path = "../servers/scripts.rs"]

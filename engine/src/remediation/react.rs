@@ -281,6 +281,10 @@ impl Turn<'_> {
 
     /// Turns round.
     pub(super) fn undo(&self, mut operation: Operation, ending: Ending) -> Operation {
+        if unseen(&operation) {
+            // That no list shows it says as little as if it had never been heard of.
+            operation.doubt.get_or_insert(self.context.here());
+        }
         let made: &[Step] = if operation.creates_vm() {
             &[
                 Step::UndoToken,
@@ -328,6 +332,12 @@ impl Turn<'_> {
             Sight::Gone { .. } => false,
         }
     }
+}
+
+/// Whether it has made a VM that no list has shown yet.
+fn unseen(operation: &Operation) -> bool {
+    let new = operation.new.as_ref().filter(|_| operation.creates_vm());
+    new.is_some_and(|new| new.vm.is_some() && new.created.is_none())
 }
 
 /// Whether somebody had stopped the old VM before it was decided on.

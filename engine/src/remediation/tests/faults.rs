@@ -284,6 +284,7 @@ fn any_troubles() -> impl Strategy<Value = Troubles> {
         1 => Just(Troubles { build_for_ever: true, ..Troubles::default() }),
         1 => Just(Troubles { no_join: true, ..Troubles::default() }),
         1 => Just(Troubles { name_taken: true, ..Troubles::default() }),
+        2 => Just(Troubles { lists_lag: true, ..Troubles::default() }),
         1 => Just(Troubles { blocked: true, ..Troubles::default() }),
         1 => Just(Troubles { no_stop: true, ..Troubles::default() }),
         1 => Just(Troubles { needs_hard: true, ..Troubles::default() }),

@@ -22,6 +22,8 @@ pub(super) const BUILD: Duration = Duration::from_secs(20);
 const SLOW_BUILD: Duration = Duration::from_secs(1190);
 const JOIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_secs(10);
+/// How long lists that lag do so: less than a creation is given to settle.
+const LISTS_LAG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_secs(5);
 
 /// What is wrong with one call.
@@ -57,6 +59,8 @@ pub(super) struct Troubles {
     pub no_address: bool,
     /// New VMs take all but ten seconds of the time that they have.
     pub slow_build: bool,
+    /// No list shows a new VM before it is a minute old: a replica that lags answers.
+    pub lists_lag: bool,
     /// New VMs never join.
     pub no_join: bool,
     /// The Node that joins under a new VM's name runs on a VM of somebody else's.
@@ -86,6 +90,8 @@ struct Server {
     alive: bool,
     /// Whether its disk is as its image, so that it has to join.
     blank: bool,
+    /// From when on lists show it.
+    listed: Monotonic,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -199,6 +205,7 @@ impl World {
             server.joins = None;
             server.alive = alive;
             server.blank = false;
+            server.listed = Monotonic::default();
             server.view.created
         };
         if self.kubernetes {
@@ -272,10 +279,15 @@ impl World {
         self.check();
         let polled = self.shown.as_ref().map(|(at, _)| *at);
         if polled.is_none_or(|at| clock.since(at) >= POLL) {
-            let views = self.servers.iter();
-            let views = views.map(|(id, server)| (id.clone(), server.view.clone()));
+            let listed = self.servers.iter().filter(|(_, one)| self.lists(one));
+            let views = listed.map(|(id, server)| (id.clone(), server.view.clone()));
             self.shown = Some((clock, views.collect()));
         }
+    }
+
+    /// Whether a list shows the VM.
+    fn lists(&self, server: &Server) -> bool {
+        server.listed <= self.clock
     }
 
     fn grow(&mut self, id: &VmId) {
@@ -437,6 +449,10 @@ impl World {
             joins: None,
             alive: false,
             blank: true,
+            listed: match self.troubles.lists_lag {
+                true => self.clock.plus(LISTS_LAG),
+                false => self.clock,
+            },
         };
         self.servers.insert(id.clone(), server);
         id
@@ -564,6 +580,7 @@ impl World {
             ActionKind::FindServer => Ok(Done::Found {
                 servers: self
                     .marked()
+                    .filter(|server| self.lists(server))
                     .map(|server| (server.view.id.clone(), server.view.created))
                     .collect(),
                 complete: true,
