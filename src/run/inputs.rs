@@ -29,7 +29,7 @@ use crate::api::{self, Api};
 use crate::config::{KafkaConfig, Loaded, Mechanism, Right, Secret, SecretError, Without};
 use crate::gate::ProgramGate;
 use crate::handle::EngineHandle;
-use crate::metrics::Metrics;
+use crate::metrics::{InputCounts, Metrics};
 use crate::policies::Policies;
 
 /// Bytes of the dead-letter file before it is put aside. Two are kept.
@@ -102,12 +102,18 @@ impl Inputs {
             letters.clone(),
         );
         let alerts = Alerts::new(parts.inlet.clone(), Arc::clone(&parts.clock));
+        let mut counts = InputCounts {
+            dead_letters: letters.counts(),
+            collector: collector.counts(),
+            alerts: alerts.counts(),
+            kafka: None,
+        };
         let pools = parts.loaded.config.pools.keys().map(PoolName::new);
         let api = Api::new(api::Parts {
             engine: parts.handle,
             gate: parts.gate,
             policies: parts.policies,
-            metrics: parts.metrics,
+            metrics: Arc::clone(&parts.metrics),
             clock: Arc::clone(&parts.clock),
             pools: pools.collect(),
             state: parts.state,
@@ -140,6 +146,8 @@ impl Inputs {
                 None
             }
         };
+        counts.kafka = kafka.as_ref().map(KafkaConnector::stats);
+        parts.metrics.set_inputs(counts);
         Ok(Self {
             address,
             api,
