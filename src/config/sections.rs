@@ -159,7 +159,8 @@ pub struct KafkaConfig {
     /// Topics, by their whole names.
     #[schemars(length(min = 1))]
     pub topics: Vec<String>,
-    /// Consumer group. Two programs that share it share the partitions.
+    /// Consumer group. Two programs that share it share the partitions. A dry run reads in a group
+    /// of its own, this one with `-dry-run` behind it.
     #[serde(default = "default_group")]
     pub group: String,
     /// TLS to the brokers; without it the connection is plain.

@@ -128,7 +128,7 @@ impl Inputs {
             .spawn(listener.serve(router, parts.stop.clone()));
         let kafka = match &parts.loaded.config.kafka {
             Some(config) => Some(KafkaConnector::start(KafkaParts {
-                options: kafka_options(config, parts.loaded),
+                options: kafka_options(config, parts.loaded, parts.dry_run),
                 refill: parts.refill,
                 snapshot: parts.positions,
                 clock: parts.clock,
@@ -218,7 +218,7 @@ fn may(right: &Right) -> MayDo {
     }
 }
 
-fn kafka_options(config: &KafkaConfig, loaded: &Loaded) -> KafkaOptions {
+fn kafka_options(config: &KafkaConfig, loaded: &Loaded, dry_run: bool) -> KafkaOptions {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| loaded.folder.join(path));
     let sasl = config.sasl.as_ref().map(|sasl| KafkaSasl {
         mechanism: match sasl.mechanism {
@@ -232,7 +232,13 @@ fn kafka_options(config: &KafkaConfig, loaded: &Loaded) -> KafkaOptions {
     KafkaOptions {
         brokers: config.brokers.clone(),
         topics: config.topics.clone(),
-        group: config.group.clone(),
+        // In the real run's group it would take partitions from it, and commit in its name what
+        // nobody acted on.
+        group: if dry_run {
+            format!("{}-dry-run", config.group)
+        } else {
+            config.group.clone()
+        },
         tls: config.tls.as_ref().map(|tls| KafkaTls {
             ca: path(&tls.ca),
             cert: path(&tls.cert),
@@ -241,5 +247,24 @@ fn kafka_options(config: &KafkaConfig, loaded: &Loaded) -> KafkaOptions {
         sasl,
         receive_max_bytes: config.receive_max_bytes,
         librdkafka: config.librdkafka.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn a_dry_run_reads_in_a_group_of_its_own() {
+        let config = config::parse("example.yaml", config::EXAMPLE).unwrap();
+        let loaded = Loaded {
+            config,
+            folder: PathBuf::new(),
+        };
+        let kafka = loaded.config.kafka.as_ref().unwrap();
+        let group = |dry_run| kafka_options(kafka, &loaded, dry_run).group;
+        assert_eq!(group(false), "rhizome");
+        assert_eq!(group(true), "rhizome-dry-run");
     }
 }
