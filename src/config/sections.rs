@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limits::LimitsConfig;
-use super::types::{Address, HttpUrl, Memory, Period, Secret};
+use super::types::{Address, HttpUrl, Memory, Period, Secret, SecretUrl};
 
 /// The configuration of Rhizome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -449,8 +449,9 @@ pub struct PauseConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotificationsConfig {
-    /// Where each notification is posted, as JSON.
-    pub webhook: HttpUrl,
+    /// Where each notification is posted, as JSON: the address, or, as its path is often a secret,
+    /// the file or the environment variable that holds it.
+    pub webhook: SecretUrl,
     /// A bearer token to send along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,

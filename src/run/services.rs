@@ -85,7 +85,7 @@ pub(super) fn webhook(loaded: &Loaded) -> Result<Option<Webhook>, ServicesError>
         None => None,
     };
     Ok(Some(Webhook {
-        url: config.webhook.0.clone(),
+        url: config.webhook.read(&loaded.folder)?,
         token,
     }))
 }
