@@ -29,6 +29,7 @@ mod partitions;
 mod poison;
 mod reader;
 mod report;
+mod settings;
 mod stats;
 mod tls;
 
@@ -47,7 +48,10 @@ use rhizome_engine::event::{Batch, SourceName};
 use rhizome_engine::time::{Clock, Timestamp};
 
 pub use self::bare::BareConsumer;
-pub use self::options::{KafkaOptions, KafkaSasl, KafkaTls, OptionsError, SaslMechanism};
+pub use self::options::{
+    KafkaOptions, KafkaSasl, KafkaTls, OptionsError, SaslMechanism, check_topic,
+};
+pub use self::settings::{SettingError, check_setting, is_secret};
 pub use self::stats::{KafkaFigures, KafkaStats};
 use crate::deadletter::{DeadLetters, Origin};
 use crate::decode::Decoder;

@@ -172,7 +172,7 @@ pub struct KafkaConfig {
     /// Largest answer of a broker in bytes, and so the largest batch.
     #[serde(default = "default_receive_max")]
     pub receive_max_bytes: u32,
-    /// Any other setting of librdkafka by its own name, such as `client.rack`.
+    /// Any other setting of librdkafka by its own name, such as `client.rack`. No secrets.
     #[serde(default)]
     pub librdkafka: BTreeMap<String, String>,
 }
@@ -190,6 +190,9 @@ pub struct KafkaTlsConfig {
     /// Its key, PEM.
     #[serde(default)]
     pub key: Option<PathBuf>,
+    /// The password of the key, if it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_password: Option<Secret>,
 }
 
 /// SASL credentials.

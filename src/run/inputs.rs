@@ -243,6 +243,10 @@ fn kafka_options(config: &KafkaConfig, loaded: &Loaded, dry_run: bool) -> KafkaO
             ca: path(&tls.ca),
             cert: path(&tls.cert),
             key: path(&tls.key),
+            key_password: tls
+                .key_password
+                .as_ref()
+                .map(|password| source(password, loaded)),
         }),
         sasl,
         receive_max_bytes: config.receive_max_bytes,
