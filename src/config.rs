@@ -8,6 +8,7 @@
 //! Nothing is opened, bound or connected here. Secrets are named, and read where they are used.
 
 mod check;
+mod kafka;
 mod limits;
 mod sections;
 mod shape;
@@ -146,6 +147,7 @@ fn parse_into(
         }
     };
     *secrets = shape::check(&tree, &schema(), findings);
+    secrets.extend(kafka::secrets(&tree));
     if !findings.is_empty() {
         return None;
     }
