@@ -47,6 +47,11 @@ impl InputCounts {
             "Records that were posted and handed to the engine",
             ConstCounter::new(read(&collector.accepted)),
         );
+        registry.register(
+            "collector_bad_records",
+            "Those of the bad records, and values, that came by the collector",
+            ConstCounter::new(read(&collector.rejected)),
+        );
         let outcomes = [
             ("accepted", &alerts.accepted),
             ("duplicate", &alerts.duplicates),
@@ -81,6 +86,11 @@ fn register_kafka(registry: &mut Registry, figures: &KafkaFigures) {
             "kafka_refill_records",
             "Those of them that only refilled windows",
             figures.refill,
+        ),
+        (
+            "kafka_bad_records",
+            "Those of the bad records, and values, that came by Kafka",
+            figures.bad,
         ),
         (
             "kafka_lost_offsets",

@@ -26,6 +26,8 @@ fn what_the_inputs_count_is_shown_every_bad_record_by_its_reason() {
     for line in [
         &format!("rhizome_bad_records_total{{reason=\"unknown_format\"}} {BAD}"),
         "rhizome_bad_records_total{reason=\"no_node\"} 0",
+        &format!("rhizome_collector_bad_records_total {BAD}"),
+        "rhizome_kafka_bad_records_total 0",
         "rhizome_dead_letters_lost_total 0",
         "rhizome_alerts_total{outcome=\"rejected\"} 1",
         "rhizome_posts_pushed_back_total{source=\"collector\"} 0",
