@@ -19,6 +19,7 @@ mod dry_run;
 mod faults;
 mod harness;
 mod killed;
+mod metrics;
 mod mutants;
 mod operators;
 mod pauses;
