@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::Access;
-use super::errors::{Answer, transport};
+use super::errors::{Answer, told, transport};
 use super::examine::Right;
 use crate::{Pass, SetupError};
 
@@ -52,7 +52,10 @@ impl Cluster {
             HeaderValue::from_static(concat!("rhizome/", env!("CARGO_PKG_VERSION"))),
         ));
         let client = Client::try_from(config).map_err(|error| {
-            SetupError::Value(format!("cannot set up the client for Kubernetes: {error}"))
+            SetupError::Value(format!(
+                "cannot set up the client for Kubernetes: {}",
+                told(&error)
+            ))
         })?;
         Ok(Self { client })
     }
@@ -288,8 +291,8 @@ fn escape(text: &str) -> String {
 }
 
 async fn config(access: &Access) -> Result<kube::Config, SetupError> {
-    let value = |what: &str, error: &dyn std::fmt::Display| {
-        SetupError::Value(format!("{what} cannot be used: {error}"))
+    let value = |what: &str, error: &(dyn std::error::Error + 'static)| {
+        SetupError::Value(format!("{what} cannot be used: {}", told(error)))
     };
     match access {
         Access::InCluster => kube::Config::incluster()

@@ -14,6 +14,7 @@
 
 mod common;
 mod discovery;
+mod kubeconfig;
 mod kubernetes;
 mod openstack;
 mod services;
