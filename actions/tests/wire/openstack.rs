@@ -811,6 +811,44 @@ async fn no_secret_is_logged_or_told_whatever_nova_echoes() {
 }
 
 #[tokio::test]
+async fn a_call_can_be_followed_by_its_request_ids() {
+    let log = Log::capture();
+    let cloud = cloud(|request| match request.method.as_str() {
+        "GET" => json(200, value!({"server": server("a", "ACTIVE")})),
+        _ => json(400, value!({"badRequest": {"code": 400, "message": "no"}})),
+    })
+    .await;
+    let stop = action(ActionKind::StopServer { vm: vm() });
+    let bench = bench(&cloud.url);
+    let failure = bench
+        .openstack
+        .execute(&stop, TestGate::open())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        failure.message,
+        "stop_server: answered 400 (request req-theirs): no"
+    );
+    let requests = cloud.requests();
+    let ours = &requests.last().unwrap().headers["x-openstack-request-id"];
+    let text = log.text();
+    let line = text
+        .lines()
+        .find(|line| line.contains("openstack answered") && line.contains("stop_server"))
+        .unwrap();
+    for part in [
+        "DEBUG",
+        "method=POST",
+        "path=\"/v2.1/servers/a/action\"",
+        "status=400",
+        "request_id=\"req-theirs\"",
+        &format!("global_request_id=\"{ours}\""),
+    ] {
+        assert!(line.contains(part), "`{part}` is not in: {line}");
+    }
+}
+
+#[tokio::test]
 async fn a_watch_ends_at_once_although_an_answer_hangs() {
     let cloud = cloud(|_| Reply::Hang).await;
     let bench = bench(&cloud.url);
