@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::Access;
 use super::errors::{Answer, told, transport};
 use super::examine::Right;
+use crate::query::escape;
 use crate::{Pass, SetupError};
 
 /// How long one request may take, in real time: with etcd away requests hang for ever.
@@ -276,18 +277,6 @@ fn unreadable(call: &str) -> Failure {
         FailureKind::Retry { after: None },
         format!("{call}: the answer is not the API server's"),
     )
-}
-
-/// A continue token as a part of a query.
-fn escape(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                char::from(byte).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
 }
 
 async fn config(access: &Access) -> Result<kube::Config, SetupError> {

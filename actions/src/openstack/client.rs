@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::OpenstackOptions;
 use super::auth::{Session, Token};
 use super::errors::{Effect, Refusal, request_id, transport};
-use super::protocol::{Listing, Page, ServerBody, next_marker};
+use super::protocol::{Listing, Page, ServerBody};
 use crate::{Pass, SetupError};
 
 /// Microversions, each the first that has what the call needs (`latest` is for tests: what it
@@ -50,7 +50,7 @@ const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 /// Servers asked for at once; Nova's own limit is 1,000.
 const PAGE: usize = 500;
 /// Pages read at most: half a million servers are more than any project has.
-const MAX_PAGES: usize = 1_000;
+pub(super) const MAX_PAGES: usize = 1_000;
 
 /// What a call has in common with the others of its action.
 #[derive(Clone)]
@@ -375,7 +375,7 @@ impl Nova {
                     return Ok(listing);
                 }
                 Ok(read) => {
-                    let next = next_marker(&read);
+                    let next = read.next();
                     listing.add(read, &of);
                     match next {
                         None => return Ok(listing),

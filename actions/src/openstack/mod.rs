@@ -14,6 +14,7 @@
 //! | `candidates.rs` | which flavor and zone a pool's next machine is tried with |
 //! | `preflight.rs` | the quotas before a create |
 //! | `network.rs` | Neutron: the ports and addresses that are made for a server |
+//! | `network/look.rs` | what Neutron has, each list read to its end |
 //! | `watch.rs` | the poll, and what has gone missing since the last one |
 //!
 //! Nova has no idempotency token. What keeps a server from being made twice is the operation's

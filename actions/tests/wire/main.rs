@@ -16,5 +16,6 @@ mod common;
 mod discovery;
 mod kubeconfig;
 mod kubernetes;
+mod network;
 mod openstack;
 mod services;
