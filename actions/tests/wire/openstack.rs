@@ -231,6 +231,33 @@ async fn a_server_is_created_once_with_its_marks_and_its_token() {
 }
 
 #[tokio::test]
+async fn a_server_is_created_in_its_pools_group_and_with_its_key_if_it_names_them() {
+    for (group, key) in [(None, None), (Some("group-1"), Some("ops"))] {
+        let cloud = cloud(|request| match request.method.as_str() {
+            "POST" => json(202, value!({"server": {"id": "a"}})),
+            _ => empty_list(),
+        })
+        .await;
+        let named = |machine| Machine {
+            server_group: group.map(str::to_owned),
+            key_name: key.map(str::to_owned),
+            ..machine
+        };
+        let (bench, _) = bench_with(&cloud.url, named).with_token();
+        bench
+            .openstack
+            .execute(&action(create()), TestGate::open())
+            .await
+            .unwrap();
+        let body = cloud.requests().pop().unwrap().json();
+        let hints = group.map(|group| value!({"group": group}));
+        assert_eq!(body.get("os:scheduler_hints"), hints.as_ref());
+        let key = key.map(Value::from);
+        assert_eq!(body["server"].get("key_name"), key.as_ref());
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_there_already_is_not_created_again() {
     let cloud = cloud(|_| json(200, value!({"servers": [server("a", "BUILD")]}))).await;
     let (bench, _) = bench(&cloud.url).with_token();
