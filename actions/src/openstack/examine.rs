@@ -214,7 +214,7 @@ impl Openstack {
 
     async fn network_quotas(&self, pools: &[Pool<'_>], trace: &Trace) -> Vec<Finding> {
         let Some(quota) = self.network_quota(trace).await else {
-            return Vec::new();
+            return vec![self.network_unseen(pools, trace).await];
         };
         let number = |key: &str, which: &str| {
             let path = format!("/quota/{key}/{which}");
@@ -234,6 +234,42 @@ impl Openstack {
         let needs =
             needs.map(|(what, key, sum)| sum.need(what, number(key, "used"), number(key, "limit")));
         needs.iter().filter_map(Need::finding).collect()
+    }
+
+    /// Why nothing is seen of Neutron's quotas, and whether machines can be made all the same.
+    async fn network_unseen(&self, pools: &[Pool<'_>], trace: &Trace) -> Finding {
+        let finding = |bad: bool, said: String, advice: &str| match bad {
+            true => Finding::bad("network", said, advice),
+            false => Finding::warning("network", said, advice),
+        };
+        let any = |wanted: fn(&Machine) -> bool| pools.iter().any(|pool| wanted(pool.machine));
+        let listed = match self.nova.has_network().await {
+            Ok(true) => self.nova.may_list_ports(trace).await,
+            // Nova makes the ports then, but gives no floating address.
+            Ok(false) => {
+                return finding(
+                    any(|machine| machine.floating_network.is_some()),
+                    "the catalog has no network service: Nova makes all ports, and no machine \
+                     gets a floating address"
+                        .to_owned(),
+                    "if there is one, check `openstack.region` and `openstack.interface`",
+                );
+            }
+            Err(failure) => Err(failure),
+        };
+        match listed {
+            Ok(()) => Finding::warning(
+                "quota",
+                "Neutron does not tell them, so they are seen only when they are full".to_owned(),
+                "let our role read its project's quotas",
+            ),
+            Err(failure) => finding(
+                any(Machine::wants_ports),
+                failure.message,
+                "while Neutron cannot be asked, no port is made and none that is left over taken \
+                 away: ask the cloud's operators, and whether we may list ports",
+            ),
+        }
     }
 }
 

@@ -18,4 +18,5 @@ mod kubeconfig;
 mod kubernetes;
 mod network;
 mod openstack;
+mod quotas;
 mod services;

@@ -76,6 +76,17 @@ impl Nova {
         Ok(self.ready().await?.network.is_some())
     }
 
+    /// Whether the ports can be listed, without which none is made.
+    pub(in crate::openstack) async fn may_list_ports(&self, trace: &Trace) -> Result<(), Failure> {
+        const CALL: &str = "list ports";
+        let path = "/v2.0/ports?fields=id&limit=1";
+        let answer = self.look_at(Service::Network, CALL, path, trace).await?;
+        match answer.status {
+            StatusCode::OK => Ok(()),
+            _ => Err(answer.failure(CALL, Effect::Looks, &[])),
+        }
+    }
+
     /// Every port of the project, by its name and description alone.
     pub(super) async fn all_ports(&self, trace: &Trace) -> Result<Vec<Port>, Failure> {
         let query = "fields=id&fields=name&fields=description";
