@@ -25,13 +25,21 @@ const SELECTORS: [&str; 5] = [
 const NOT_OURS: [&str; 3] = ["OS_TEST", "OS_STD", "OS_LOG"];
 /// Endings of the files, in their order.
 const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
-/// Keys of a cloud that belong into its `auth`, each with the older ways to write it; the last
-/// one that is there wins.
-const AUTH_KEYS: [(&str, &[&str]); 14] = [
+/// Keys of a cloud's `auth` that may stand outside of it as well, each with the ways to write it,
+/// the older first. What stands in `auth` wins.
+const AUTH_KEYS: [(&str, &[&str]); 6] = [
     ("auth_url", &["auth_url"]),
     ("username", &["user_name", "username"]),
     ("user_id", &["user_id"]),
     ("password", &["password"]),
+    ("application_credential_id", &["application_credential_id"]),
+    (
+        "application_credential_secret",
+        &["application_credential_secret"],
+    ),
+];
+/// The same of those that say of what the token is. Here what stands outside of `auth` wins.
+const SCOPE_KEYS: [(&str, &[&str]); 8] = [
     ("domain_id", &["domain_id"]),
     ("domain_name", &["domain_name"]),
     ("user_domain_id", &["user_domain_id"]),
@@ -40,11 +48,6 @@ const AUTH_KEYS: [(&str, &[&str]); 14] = [
     ("project_domain_name", &["project_domain_name"]),
     ("project_id", &["tenant_id", "project_id"]),
     ("project_name", &["tenant_name", "project_name"]),
-    ("application_credential_id", &["application_credential_id"]),
-    (
-        "application_credential_secret",
-        &["application_credential_secret"],
-    ),
 ];
 
 /// Where this program runs, as far as the order asks for it.
@@ -100,6 +103,16 @@ pub enum CloudsError {
         /// Those that there are.
         there: String,
     },
+    /// A file has a cloud of the name under which the variables stand.
+    #[error(
+        "`{name}` is the name of the cloud that `OS_*` make up, and {files} has one of that name: rename it, or set `OS_CLOUD_NAME` to another name"
+    )]
+    Taken {
+        /// It.
+        name: String,
+        /// The files.
+        files: String,
+    },
     /// Nothing was found.
     #[error(
         "no credentials for OpenStack were found: add `openstack.auth_url` with `application_credential` or `password`, or a `clouds.yaml` ({searched}), or set `OS_*`"
@@ -135,6 +148,16 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
     let from_variables = variable("OS_CLOUD_NAME")
         .map_or(FROM_VARIABLES, String::as_str)
         .to_owned();
+    let shown = || {
+        let files = files.iter().map(|file| format!("`{}`", file.display()));
+        files.collect::<Vec<_>>().join(" and ")
+    };
+    if clouds.contains_key(&from_variables) {
+        return Err(CloudsError::Taken {
+            name: from_variables,
+            files: shown(),
+        });
+    }
     let mut default = variable("OS_CLOUD").cloned();
     if let Some(cloud) = of_variables(&around.variables) {
         clouds.insert(from_variables.clone(), Value::Object(cloud));
@@ -153,7 +176,7 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
         (None, false) => return Err(CloudsError::Several { there }),
         (Some(name), _) => name,
     };
-    let Some(Value::Object(cloud)) = clouds.get(&name) else {
+    let Some(Value::Object(cloud)) = clouds.remove(&name) else {
         return Err(CloudsError::Unknown { name, there });
     };
     let source = if name == from_variables {
@@ -162,11 +185,7 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
             .collect();
         format!("the variables {}", names.join(", "))
     } else {
-        let files: Vec<_> = files
-            .iter()
-            .map(|file| format!("`{}`", file.display()))
-            .collect();
-        format!("the cloud `{name}` in {}", files.join(" and "))
+        format!("the cloud `{name}` in {}", shown())
     };
     read(cloud, source, variable("HOME"))
 }
@@ -235,15 +254,17 @@ fn load(around: &Surroundings) -> Result<(Vec<PathBuf>, Map<String, Value>), Clo
 fn merge(old: &mut Value, new: Value) {
     match (old, new) {
         (_, Value::Null) => {}
-        (Value::Object(old), Value::Object(new)) => {
-            for (key, value) in new {
-                match old.get_mut(&key) {
-                    Some(place) if value.is_object() => merge(place, value),
-                    _ => drop(old.insert(key, value)),
-                }
-            }
-        }
+        (Value::Object(old), Value::Object(new)) => merge_maps(old, new),
         (old, new) => *old = new,
+    }
+}
+
+fn merge_maps(old: &mut Map<String, Value>, new: Map<String, Value>) {
+    for (key, value) in new {
+        match old.get_mut(&key) {
+            Some(place) if value.is_object() => merge(place, value),
+            _ => drop(old.insert(key, value)),
+        }
     }
 }
 
@@ -360,25 +381,56 @@ impl Cloud<'_> {
     }
 }
 
+/// The region that is meant, the first, and the cloud with the values that it has there.
+fn in_region(mut cloud: Map<String, Value>) -> (Option<String>, Map<String, Value>) {
+    let first = match cloud.get("regions").or(cloud.get("region_name")) {
+        Some(Value::Array(regions)) => regions.first().cloned(),
+        _ => texts(&cloud)
+            .get("region_name")
+            .and_then(|names| names.split(',').next())
+            .map(Value::from),
+    };
+    let name = match first {
+        Some(Value::Object(mut region)) => {
+            if let Some(Value::Object(values)) = region.remove("values") {
+                // One that is left empty there changes nothing.
+                let set = values.into_iter().filter(|(_, value)| !value.is_null());
+                merge_maps(&mut cloud, set.collect());
+            }
+            region.remove("name")
+        }
+        name => name,
+    };
+    (
+        name.and_then(|name| name.as_str().map(str::to_owned)),
+        cloud,
+    )
+}
+
 /// Makes of a cloud's keys what the client needs.
 fn read(
-    cloud: &Map<String, Value>,
+    cloud: Map<String, Value>,
     source: String,
     home: Option<&String>,
 ) -> Result<Found, CloudsError> {
-    let mut keys = texts(cloud);
+    let (region, cloud) = in_region(cloud);
+    let keys = texts(&cloud);
     let mut auth = cloud
         .get("auth")
         .and_then(Value::as_object)
         .map(texts)
         .unwrap_or_default();
     for (key, ways) in AUTH_KEYS {
-        // A later way to write it wins, and of one way what stands in `auth`.
-        let mut value = None;
-        for way in ways {
-            value = keys.remove(*way).or(value);
-            value = auth.remove(*way).or(value);
-        }
+        let newest = |map: &BTreeMap<String, String>| {
+            let mut found = ways.iter().rev().filter_map(|way| map.get(*way));
+            found.next().cloned()
+        };
+        let value = newest(&auth).or_else(|| newest(&keys));
+        auth.extend(value.map(|value| (key.to_owned(), value)));
+    }
+    for (key, ways) in SCOPE_KEYS {
+        let either = |way: &&str| keys.get(*way).or(auth.get(*way)).cloned();
+        let value = ways.iter().rev().find_map(either);
         auth.extend(value.map(|value| (key.to_owned(), value)));
     }
     let cloud_keys = Cloud {
@@ -408,18 +460,6 @@ fn read(
         .rev()
         .find_map(|key| cloud_keys.keys.get(*key));
     let interface = interface.map(|text| text.trim_end_matches("URL").to_lowercase());
-    let region = match cloud.get("regions").or(cloud.get("region_name")) {
-        Some(Value::Array(regions)) => regions.first().and_then(|region| {
-            region
-                .as_str()
-                .or(region.get("name").and_then(Value::as_str))
-                .map(str::to_owned)
-        }),
-        _ => cloud_keys
-            .keys
-            .get("region_name")
-            .map(|text| text.split(',').next().unwrap_or_default().to_owned()),
-    };
     Ok(Found {
         auth_url: cloud_keys.need("auth_url")?,
         credentials: cloud_keys.credentials()?,
