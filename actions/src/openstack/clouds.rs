@@ -5,11 +5,15 @@
 //! the first `secure` file merged over it, and the variables `OS_*` as one cloud more, `envvars`,
 //! which is taken unless a cloud is named. Nothing of a secret reaches a message.
 
+mod files;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Credentials, Interface, Named};
 use serde_json::{Map, Value};
+
+use super::{Credentials, Interface, Named};
+use files::{load, merge_maps, searched};
 
 /// The name of the cloud that `OS_*` make up.
 const FROM_VARIABLES: &str = "envvars";
@@ -23,8 +27,6 @@ const SELECTORS: [&str; 5] = [
 ];
 /// Beginnings of variables that are others'.
 const NOT_OURS: [&str; 3] = ["OS_TEST", "OS_STD", "OS_LOG"];
-/// Endings of the files, in their order.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
 /// Keys of a cloud's `auth` that may stand outside of it as well, each with the ways to write it,
 /// the older first. What stands in `auth` wins.
 const AUTH_KEYS: [(&str, &[&str]); 6] = [
@@ -188,84 +190,6 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
         format!("the cloud `{name}` in {}", shown())
     };
     read(cloud, source, variable("HOME"))
-}
-
-fn searched(around: &Surroundings) -> String {
-    let folders = folders(around);
-    let shown = folders.iter().map(|folder| folder.display().to_string());
-    shown.collect::<Vec<_>>().join(", ")
-}
-
-/// The folders that are searched, in their order.
-fn folders(around: &Surroundings) -> Vec<PathBuf> {
-    let variable = |key: &str| around.variables.get(key).filter(|value| !value.is_empty());
-    let mut folders = vec![around.folder.clone()];
-    // openstacksdk asks appdirs first, which heeds XDG's variables, and then the fixed places.
-    let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
-    let home = variable("HOME").map(|home| Path::new(home).join(".config"));
-    folders.extend(
-        config
-            .or_else(|| home.clone())
-            .map(|folder| folder.join("openstack")),
-    );
-    folders.extend(home.map(|folder| folder.join("openstack")));
-    let site = variable("XDG_CONFIG_DIRS").map_or("/etc/xdg", String::as_str);
-    folders.push(Path::new(site).join("openstack"));
-    folders.push("/etc/openstack".into());
-    folders.dedup();
-    folders
-}
-
-/// The clouds of the files, and the files that they stand in.
-fn load(around: &Surroundings) -> Result<(Vec<PathBuf>, Map<String, Value>), CloudsError> {
-    let first = |kind: &str, variable: &str| {
-        let named = around
-            .variables
-            .get(variable)
-            .filter(|path| !path.is_empty());
-        let named = named.map(|path| around.folder.join(path));
-        let searched = folders(around)
-            .into_iter()
-            .flat_map(|folder| ENDINGS.map(|ending| folder.join(format!("{kind}.{ending}"))));
-        named.into_iter().chain(searched).find_map(|path| {
-            // One that may not be read is passed over, as openstacksdk does.
-            let text = std::fs::read_to_string(&path).ok()?;
-            Some((path, text))
-        })
-    };
-    let parsed = |found: Option<(PathBuf, String)>| match found {
-        None => Ok((None, Value::Null)),
-        Some((path, text)) => match serde_saphyr::from_str::<Value>(&text) {
-            Ok(value @ (Value::Object(_) | Value::Null)) => Ok((Some(path), value)),
-            _ => Err(CloudsError::File(path)),
-        },
-    };
-    let (file, mut whole) = parsed(first("clouds", "OS_CLIENT_CONFIG_FILE"))?;
-    let (secret, secure) = parsed(first("secure", "OS_CLIENT_SECURE_FILE"))?;
-    merge(&mut whole, secure);
-    let clouds = match whole.get_mut("clouds").map(Value::take) {
-        Some(Value::Object(clouds)) => clouds,
-        _ => Map::new(),
-    };
-    Ok((file.into_iter().chain(secret).collect(), clouds))
-}
-
-/// Puts `new` over `old`, map by map.
-fn merge(old: &mut Value, new: Value) {
-    match (old, new) {
-        (_, Value::Null) => {}
-        (Value::Object(old), Value::Object(new)) => merge_maps(old, new),
-        (old, new) => *old = new,
-    }
-}
-
-fn merge_maps(old: &mut Map<String, Value>, new: Map<String, Value>) {
-    for (key, value) in new {
-        match old.get_mut(&key) {
-            Some(place) if value.is_object() => merge(place, value),
-            _ => drop(old.insert(key, value)),
-        }
-    }
 }
 
 /// The variables that openstacksdk makes a cloud of.

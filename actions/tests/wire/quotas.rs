@@ -93,101 +93,45 @@ async fn a_doctor_tells_a_network_service_that_cannot_be_asked() {
         let quota: Value = value!({"port": quota(9), "floatingip": quota(9)});
         json(200, value!({"quota": quota}))
     }
-    let forbidden = || {
+    let denied = || {
         json(
             403,
             value!({"NeutronError": {"type": "PolicyNotAuthorized", "message": "no", "detail": ""}}),
         )
     };
-    let nova_makes_them: fn(Machine) -> Machine = |machine| machine;
-    let own: fn(Machine) -> Machine = |machine| Machine {
-        own_ports: true,
-        ..machine
-    };
     type Answers = fn() -> Reply;
+    type Told = (&'static str, Health);
     let away: Answers = || text(503, "");
-    let ports: Answers = || json(200, value!({"ports": []}));
-    // Rows: what is said of the quotas and of the ports, whose ports they are; what is found.
-    let rows: [(
-        &str,
-        Answers,
-        Answers,
-        fn(Machine) -> Machine,
-        &str,
-        Health,
-        &str,
-    ); 6] = [
-        (
-            "seen",
-            full,
-            ports,
-            own,
-            "quota",
-            Health::Warning,
-            "2 too many",
-        ),
-        (
-            "away",
-            away,
-            away,
-            own,
-            "network",
-            Health::Bad,
-            "answered 503",
-        ),
-        (
-            "away, Nova's ports",
-            away,
-            away,
-            nova_makes_them,
-            "network",
-            Health::Warning,
-            "answered 503",
-        ),
-        (
-            "no right",
-            forbidden,
-            forbidden,
-            own,
-            "network",
-            Health::Bad,
-            "answered 403",
-        ),
-        (
-            "no right to see quotas",
-            forbidden,
-            ports,
-            own,
-            "quota",
-            Health::Warning,
-            "Neutron does not tell",
-        ),
-        (
-            "no quotas",
-            away,
-            ports,
-            nova_makes_them,
-            "quota",
-            Health::Warning,
-            "Neutron does not tell",
-        ),
+    let none: Answers = || json(200, value!({"ports": []}));
+    let quota = ("quota", Health::Warning);
+    let doubt = ("network", Health::Warning);
+    let ill = ("network", Health::Bad);
+    // Rows: what is said of the quotas and of the ports, whether they are ours; what is found.
+    let rows: [(&str, Answers, Answers, bool, Told, &str); 6] = [
+        ("seen", full, none, true, quota, "2 too many"),
+        ("away", away, away, true, ill, "answered 503"),
+        ("theirs", away, away, false, doubt, "answered 503"),
+        ("no right", denied, denied, true, ill, "answered 403"),
+        ("not told", denied, none, true, quota, "does not tell"),
+        ("no quotas", away, none, false, quota, "does not tell"),
     ];
-    for (name, quotas, ports, machine, what, health, words) in rows {
+    for (name, quotas, ports, own_ports, wanted, words) in rows {
         let cloud = cloud_with_network(move |request| match request.path.as_str() {
             "/v2.0/quotas/p1/details.json" => quotas(),
             path if path.starts_with("/v2.0/ports") => ports(),
             _ => nova(request, 0),
         })
         .await;
+        let machine = |machine| Machine {
+            own_ports,
+            ..machine
+        };
         let found = examined(&cloud, machine, &["quota", "network"]).await;
         let [found] = found.as_slice() else {
             panic!("{name}: {found:?}");
         };
-        assert_eq!(
-            (found.what.as_str(), found.health),
-            (what, health),
-            "{name}: {found:?}"
-        );
+        let got = (found.what.as_str(), found.health);
+        assert_eq!(got, wanted, "{name}: {found:?}");
         assert!(found.said.contains(words), "{name}: {found:?}");
         assert!(!found.advice.is_empty(), "{name}");
     }
@@ -195,12 +139,12 @@ async fn a_doctor_tells_a_network_service_that_cannot_be_asked() {
 
 #[tokio::test]
 async fn a_doctor_tells_a_catalog_without_a_network_service() {
-    let addressed: fn(Machine) -> Machine = |machine| Machine {
-        floating_network: Some("public".to_owned()),
-        ..machine
-    };
-    let plain: fn(Machine) -> Machine = |machine| machine;
-    for (machine, health) in [(plain, Health::Warning), (addressed, Health::Bad)] {
+    let public = Some("public".to_owned());
+    for (floating_network, health) in [(None, Health::Warning), (public, Health::Bad)] {
+        let machine = |machine| Machine {
+            floating_network,
+            ..machine
+        };
         let cloud = cloud(|request| nova(request, 0)).await;
         let found = examined(&cloud, machine, &["quota", "network"]).await;
         let [found] = found.as_slice() else {
