@@ -8,6 +8,7 @@
 //! Nothing is opened, bound or connected here. Secrets are named, and read where they are used.
 
 mod check;
+mod kafka;
 mod limits;
 mod sections;
 mod shape;
@@ -31,7 +32,7 @@ pub use sections::{
     PauseConfig, PoolConfig, Right, SaslConfig, TokenConfig, UserConfig, Without,
 };
 pub use tree::Place;
-pub use types::{Address, HttpUrl, Memory, Period, Secret, SecretError};
+pub use types::{Address, HttpUrl, Memory, Period, Secret, SecretError, SecretUrl};
 
 /// A configuration that an operator can begin with, each key explained.
 pub const EXAMPLE: &str = include_str!("config/example.yaml");
@@ -146,6 +147,7 @@ fn parse_into(
         }
     };
     *secrets = shape::check(&tree, &schema(), findings);
+    secrets.extend(kafka::secrets(&tree));
     if !findings.is_empty() {
         return None;
     }
@@ -321,7 +323,7 @@ mod tests {
             return missing(&either[0], all, values, path, found);
         }
         // A secret is named in one of two ways.
-        if schema["format"] == types::format::SECRET {
+        if schema["maxProperties"] == 1 {
             return;
         }
         for (key, schema) in schema["properties"].as_object().into_iter().flatten() {

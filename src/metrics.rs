@@ -1,9 +1,10 @@
 //! `/metrics`: what can be counted, in OpenMetrics. Label values come from closed sets: kinds,
 //! reasons, sources, and the pools of the configuration.
 
+mod inputs;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -16,6 +17,8 @@ use rhizome_engine::decision::Origin;
 use rhizome_engine::journal::Record;
 use rhizome_engine::notice::Notice;
 use rhizome_engine::overview::Overview;
+
+pub use inputs::InputCounts;
 
 type Labels = Vec<(&'static str, String)>;
 type Counts = Family<Labels, Counter>;
@@ -39,6 +42,8 @@ pub struct Metrics {
     journal_well: Gauge,
     gate_held: Gauge,
     last: Mutex<Option<Overview>>,
+    /// What the inputs count by themselves, from when they are open.
+    inputs: OnceLock<InputCounts>,
 }
 
 impl Metrics {
@@ -126,6 +131,11 @@ impl Metrics {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(overview);
     }
 
+    /// From now on what the inputs count is shown as well. They are opened once.
+    pub fn set_inputs(&self, counts: InputCounts) {
+        let _ = self.inputs.set(counts);
+    }
+
     /// Everything, as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut registry = Registry::with_prefix("rhizome");
@@ -182,6 +192,9 @@ impl Metrics {
             register_counters(&mut registry, overview.counters);
         }
         drop(last);
+        if let Some(counts) = self.inputs.get() {
+            counts.register(&mut registry);
+        }
         let mut text = String::new();
         if encode(&mut text, &registry).is_err() {
             // Writing to a string does not fail; half an answer would be taken for a whole one.

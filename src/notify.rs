@@ -37,8 +37,8 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Where notifications are posted.
 #[derive(Debug, Clone)]
 pub struct Webhook {
-    /// The address.
-    pub url: String,
+    /// The address. Its path is often a secret.
+    pub url: SecretString,
     /// A bearer token to send along.
     pub token: Option<SecretString>,
 }
@@ -205,13 +205,13 @@ impl Poster {
         };
         let mut request = self
             .client
-            .post(&self.webhook.url)
+            .post(self.webhook.url.expose_secret())
             .timeout(TIMEOUT)
             .json(&body);
         if let Some(token) = &self.webhook.token {
             request = request.bearer_auth(token.expose_secret());
         }
-        // Without the address: a webhook's path is often its secret.
+        // Without the address, which may be a secret.
         let answer = request
             .send()
             .await
@@ -300,7 +300,7 @@ mod tests {
         let metrics = Arc::new(Metrics::default());
         let notifier = Notifier::new("test", Arc::clone(&metrics)).with_webhook(
             Webhook {
-                url,
+                url: url.into(),
                 token: Some("secret".to_owned().into()),
             },
             reqwest::Client::new(),

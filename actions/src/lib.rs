@@ -14,6 +14,7 @@
 //! | `kubernetes/` | tokens, nodes, drains, and the watches |
 //! | `user_data.rs` | what a new machine is told at its first boot |
 //! | `vault.rs` | the secret halves of join tokens, in memory only |
+//! | `query.rs` | a text as a part of an address |
 //! | `redact.rs` | takes secrets out of what the other side says |
 
 mod dry_run;
@@ -21,6 +22,7 @@ mod findings;
 mod in_hand;
 pub mod kubernetes;
 pub mod openstack;
+mod query;
 mod redact;
 mod services;
 mod user_data;

@@ -39,7 +39,7 @@ struct Inner {
     inlet: Inlet,
     clock: Arc<dyn Clock>,
     seen: Mutex<Seen>,
-    counts: Counts,
+    counts: Arc<Counts>,
 }
 
 /// What came by the webhook so far.
@@ -73,7 +73,7 @@ impl Alerts {
             inlet,
             clock,
             seen: Mutex::default(),
-            counts: Counts::default(),
+            counts: Arc::default(),
         }))
     }
 
@@ -86,9 +86,9 @@ impl Alerts {
         require(Right::Alert, bounded(router))
     }
 
-    /// What came so far.
-    pub fn counts(&self) -> &Counts {
-        &self.0.counts
+    /// What came so far, to be looked at from elsewhere.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.0.counts)
     }
 }
 

@@ -18,7 +18,7 @@ use rhizome_engine::event::SourceName;
 use rhizome_engine::time::Timestamp;
 use serde::Serialize;
 
-use crate::decode::{BadReason, BadRecord};
+use crate::decode::{BadReason, BadRecord, Decoder, Scope};
 
 /// Letters that may wait for the disk. More are counted as lost.
 const QUEUE: usize = 1_024;
@@ -50,11 +50,12 @@ pub struct Origin {
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     queue: Option<SyncSender<Letter>>,
-    counts: Arc<Counts>,
+    counts: Arc<DeadLetterCounts>,
 }
 
+/// What was bad since the start. A hold on it keeps no file open.
 #[derive(Debug, Default)]
-struct Counts {
+pub struct DeadLetterCounts {
     by_reason: [AtomicU64; BadReason::ALL.len()],
     lost: AtomicU64,
 }
@@ -108,7 +109,7 @@ impl DeadLetters {
     /// no error: it is tried again with each letter.
     pub fn start(options: DeadLetterOptions) -> io::Result<(Self, JoinHandle<()>)> {
         let (queue, letters) = sync_channel(QUEUE);
-        let counts: Arc<Counts> = Arc::default();
+        let counts: Arc<DeadLetterCounts> = Arc::default();
         let writer = Writer {
             options,
             file: None,
@@ -125,18 +126,50 @@ impl DeadLetters {
         Ok((letters, thread))
     }
 
-    /// Counts one complaint about `payload`, and keeps it if there is room. Never waits.
+    /// Counts everything that was wrong with the input that `decoder` read last, and keeps what
+    /// it has the detail of, if there is room. Never waits.
     pub fn note(
         &self,
         at: Timestamp,
         source: SourceName,
         origin: Option<Origin>,
-        bad: &BadRecord,
+        decoder: &Decoder,
         payload: &[u8],
     ) {
-        if let Some(count) = self.counts.by_reason.get(bad.reason as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
+        for (reason, count) in decoder.bad_by_reason() {
+            self.counts.add(reason, count as u64);
         }
+        for bad in decoder.bad() {
+            self.keep(at, source, origin.clone(), bad.clone(), payload);
+        }
+    }
+
+    /// Counts `count` records from `origin` on that nobody could unpack, and keeps one letter
+    /// for all of them.
+    pub fn note_unpackable(&self, at: Timestamp, source: SourceName, origin: Origin, count: u64) {
+        self.counts.add(BadReason::Unpackable, count);
+        let bad = BadRecord {
+            index: 0,
+            reason: BadReason::Unpackable,
+            scope: Scope::Record,
+            detail: format!("a batch of {count} offsets"),
+        };
+        self.keep(at, source, Some(origin), bad, &[]);
+    }
+
+    /// What was counted so far, to be looked at from elsewhere.
+    pub fn counts(&self) -> Arc<DeadLetterCounts> {
+        Arc::clone(&self.counts)
+    }
+
+    fn keep(
+        &self,
+        at: Timestamp,
+        source: SourceName,
+        origin: Option<Origin>,
+        bad: BadRecord,
+        payload: &[u8],
+    ) {
         let Some(queue) = &self.queue else {
             return;
         };
@@ -144,7 +177,7 @@ impl DeadLetters {
             at,
             source,
             origin,
-            bad: bad.clone(),
+            bad,
             payload: payload.get(..MAX_PAYLOAD).unwrap_or(payload).to_vec(),
             bytes: payload.len(),
         };
@@ -152,18 +185,26 @@ impl DeadLetters {
             self.counts.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
 
+impl DeadLetterCounts {
     /// How much was bad, by reason.
-    pub fn counts(&self) -> impl Iterator<Item = (BadReason, u64)> + '_ {
+    pub fn by_reason(&self) -> impl Iterator<Item = (BadReason, u64)> + '_ {
         BadReason::ALL
             .iter()
-            .zip(&self.counts.by_reason)
+            .zip(&self.by_reason)
             .map(|(reason, count)| (*reason, count.load(Ordering::Relaxed)))
     }
 
-    /// Letters that were counted but not kept: the queue was full or the disk refused.
+    /// Letters that were to be kept and were not: the queue was full or the disk refused.
     pub fn lost(&self) -> u64 {
-        self.counts.lost.load(Ordering::Relaxed)
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, reason: BadReason, count: u64) {
+        if let Some(counted) = self.by_reason.get(reason as usize) {
+            counted.fetch_add(count, Ordering::Relaxed);
+        }
     }
 }
 
@@ -172,7 +213,7 @@ struct Writer {
     options: DeadLetterOptions,
     file: Option<(File, u64)>,
     failing: bool,
-    counts: Arc<Counts>,
+    counts: Arc<DeadLetterCounts>,
 }
 
 impl Writer {
@@ -262,141 +303,4 @@ impl Letter {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-    use crate::decode::Scope;
-
-    fn bad(reason: BadReason) -> BadRecord {
-        BadRecord {
-            index: 3,
-            reason,
-            scope: Scope::Record,
-            detail: "why".to_owned(),
-        }
-    }
-
-    fn write(options: DeadLetterOptions, payloads: &[&[u8]]) -> DeadLetters {
-        let (letters, thread) = DeadLetters::start(options).unwrap();
-        for payload in payloads {
-            let origin = Some(Origin {
-                topic: "metrics".into(),
-                partition: 2,
-                offset: 17,
-            });
-            letters.note(
-                Timestamp(0),
-                SourceName::Kafka,
-                origin,
-                &bad(BadReason::Syntax),
-                payload,
-            );
-        }
-        let counting = DeadLetters {
-            queue: None,
-            counts: Arc::clone(&letters.counts),
-        };
-        drop(letters);
-        thread.join().unwrap();
-        counting
-    }
-
-    fn lines(path: &Path) -> Vec<Value> {
-        let text = std::fs::read_to_string(path).unwrap();
-        let lines = text.lines();
-        lines
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn a_letter_says_where_it_came_from_and_why() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("dead.jsonl");
-        let options = DeadLetterOptions {
-            path: path.clone(),
-            max_bytes: 1 << 20,
-        };
-        let long = "ä".repeat(MAX_PAYLOAD);
-        let uneven = format!("x{long}");
-        let letters = write(options, &[b"{broken", b"\xff\x00", uneven.as_bytes()]);
-        let lines = lines(&path);
-        assert_eq!(lines[0]["topic"], "metrics");
-        assert_eq!(
-            (&lines[0]["partition"], &lines[0]["offset"]),
-            (&2.into(), &17.into())
-        );
-        assert_eq!(
-            (&lines[0]["reason"], &lines[0]["payload"]),
-            (&"syntax".into(), &"{broken".into())
-        );
-        assert_eq!(lines[1]["payload_base64"], "/wA=");
-        let kept = lines[2]["payload"].as_str().unwrap().len();
-        assert_eq!(
-            (kept, &lines[2]["bytes"]),
-            (MAX_PAYLOAD - 1, &uneven.len().into())
-        );
-        assert_eq!(
-            letters.counts().find(|(_, count)| *count > 0),
-            Some((BadReason::Syntax, 3))
-        );
-        assert_eq!(letters.lost(), 0);
-    }
-
-    #[test]
-    fn the_files_never_grow_past_their_bound() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("dead.jsonl");
-        let max_bytes = 2_000;
-        let payloads = vec![&b"some payload or other"[..]; 100];
-        write(
-            DeadLetterOptions {
-                path: path.clone(),
-                max_bytes,
-            },
-            &payloads,
-        );
-        for file in [&path, &older(&path)] {
-            assert!(std::fs::metadata(file).unwrap().len() <= max_bytes);
-            assert!(!lines(file).is_empty());
-        }
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
-    }
-
-    #[test]
-    fn a_full_disk_loses_letters_and_counts_them() {
-        // Every write to it fails with "no space left on device".
-        let letters = write(
-            DeadLetterOptions {
-                path: "/dev/full".into(),
-                max_bytes: 1 << 20,
-            },
-            &[b"a", b"b"],
-        );
-        assert_eq!(letters.lost(), 2);
-        assert_eq!(letters.counts().map(|(_, count)| count).sum::<u64>(), 2);
-    }
-
-    #[test]
-    fn a_queue_that_is_full_is_never_waited_for() {
-        let (queue, letters) = sync_channel(1);
-        let dead = DeadLetters {
-            queue: Some(queue),
-            counts: Arc::default(),
-        };
-        for _ in 0..3 {
-            let bad = bad(BadReason::NoNode);
-            dead.note(Timestamp(0), SourceName::Collector, None, &bad, b"{}");
-        }
-        assert_eq!(dead.lost(), 2);
-        assert_eq!(letters.try_iter().count(), 1);
-    }
-
-    #[test]
-    fn the_reasons_are_counted_each_in_its_own_place() {
-        for (place, reason) in BadReason::ALL.into_iter().enumerate() {
-            assert_eq!(reason as usize, place, "{reason}");
-        }
-    }
-}
+mod tests;

@@ -131,6 +131,11 @@ impl Decoder {
     pub fn bad_total(&self) -> usize {
         self.bad.total()
     }
+
+    /// The same by reason.
+    pub fn bad_by_reason(&self) -> impl Iterator<Item = (BadReason, usize)> + '_ {
+        self.bad.by_reason()
+    }
 }
 
 /// Decodes one input, for a caller that has no [`Decoder`] to reuse.

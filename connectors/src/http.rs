@@ -57,7 +57,7 @@ struct Inner {
     options: DecodeOptions,
     dead_letters: DeadLetters,
     posts: Semaphore,
-    counts: Counts,
+    counts: Arc<Counts>,
 }
 
 /// What came by the collector so far.
@@ -106,7 +106,7 @@ impl Collector {
             options,
             dead_letters,
             posts: Semaphore::new(MAX_POSTS),
-            counts: Counts::default(),
+            counts: Arc::default(),
         }))
     }
 
@@ -119,9 +119,9 @@ impl Collector {
         require(Right::Ingest, router)
     }
 
-    /// What came so far.
-    pub fn counts(&self) -> &Counts {
-        &self.0.counts
+    /// What came so far, to be looked at from elsewhere.
+    pub fn counts(&self) -> Arc<Counts> {
+        Arc::clone(&self.0.counts)
     }
 
     /// How well the collector hears: it listens. Whether agents come by it is judged by the
@@ -220,10 +220,8 @@ impl Inner {
     fn complain(&self, at: Timestamp, decoder: &Decoder, body: &[u8]) {
         let rejected = &self.counts.rejected;
         rejected.fetch_add(decoder.bad_total() as u64, Ordering::Relaxed);
-        for bad in decoder.bad() {
-            self.dead_letters
-                .note(at, SourceName::Collector, None, bad, body);
-        }
+        self.dead_letters
+            .note(at, SourceName::Collector, None, decoder, body);
     }
 }
 

@@ -30,6 +30,7 @@ mod partitions;
 mod poison;
 mod reader;
 mod report;
+mod settings;
 mod stats;
 mod tls;
 
@@ -49,10 +50,13 @@ use rhizome_engine::time::{Clock, Timestamp};
 
 pub use self::bare::BareConsumer;
 pub use self::examine::{ExamineError, Examined, Trouble, examine};
-pub use self::options::{KafkaOptions, KafkaSasl, KafkaTls, OptionsError, SaslMechanism};
+pub use self::options::{
+    KafkaOptions, KafkaSasl, KafkaTls, OptionsError, SaslMechanism, check_topic,
+};
+pub use self::settings::{SettingError, check_setting, is_secret};
 pub use self::stats::{KafkaFigures, KafkaStats};
 use crate::deadletter::{DeadLetters, Origin};
-use crate::decode::{BadReason, BadRecord, Decoder, Scope};
+use crate::decode::Decoder;
 use crate::delivery::{Acknowledge, Inlet, Position};
 
 /// What becomes of records: read into a batch, or kept as bad.
@@ -84,22 +88,15 @@ impl Records for Decoding {
     }
 
     fn keep(&mut self, at: Timestamp, origin: Origin, payload: &[u8]) {
-        for bad in self.decoder.bad() {
-            let origin = Some(origin.clone());
-            self.dead_letters
-                .note(at, SourceName::Kafka, origin, bad, payload);
-        }
+        self.dead_letters
+            .note(at, SourceName::Kafka, Some(origin), &self.decoder, payload);
     }
 
     fn passed_over(&mut self, at: Timestamp, origin: Origin, count: i64) {
-        let bad = BadRecord {
-            index: 0,
-            reason: BadReason::Unpackable,
-            scope: Scope::Record,
-            detail: format!("a batch of {count} offsets"),
-        };
+        // Never negative: it is how far the position went on.
+        let count = count.max(0).unsigned_abs();
         self.dead_letters
-            .note(at, SourceName::Kafka, Some(origin), &bad, &[]);
+            .note_unpackable(at, SourceName::Kafka, origin, count);
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{NodeName, OperationId, PoolName, RuleId, VmId};
 use crate::time::Timestamp;
+
+mod told;
+
+pub use told::{Told, told_again_after};
 
 /// What a rule or an operator asks for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,9 +23,11 @@ pub struct Proposal {
     pub why: String,
     /// The values that it saw.
     pub evidence: Evidence,
-    /// Since when it is asked for without a break, if that is known: the bounds and the sweep ask anew with
-    /// each look.
+    /// Since when it is asked for without a break. Not of what the bounds and the sweep ask for with each
+    /// look, and of operators, who have their answer in hand.
     pub since: Option<Timestamp>,
+    /// When the body that asks for it was entered last, if it is again and again.
+    pub entered: Option<Timestamp>,
 }
 
 /// Who asks.
@@ -177,7 +182,7 @@ pub struct Decision {
 /// A proposal that was not granted. As visible as a decision.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Refusal {
-    /// When it was first refused for this reason.
+    /// When it was refused.
     pub at: Timestamp,
     /// The pool.
     pub pool: PoolName,
@@ -280,53 +285,6 @@ reasons! {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// A refusal that was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "ToldBefore")]
-pub struct Told {
-    /// For which reason.
-    pub reason: Reason,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// As snapshots have it: those of an earlier version have no time.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum ToldBefore {
-    At { reason: Reason, at: Timestamp },
-    Once(Reason),
-}
-
-impl From<ToldBefore> for Told {
-    fn from(told: ToldBefore) -> Self {
-        let (reason, at) = match told {
-            ToldBefore::At { reason, at } => (reason, at),
-            ToldBefore::Once(reason) => (reason, Timestamp::default()),
-        };
-        Self { reason, at }
-    }
-}
-
-/// What is asked for anew is told anew, but no sooner than this after it was told last: a value that goes up
-/// and down across a threshold would fill the journal.
-pub const TOLD_AGAIN: Duration = Duration::from_secs(60);
-
-impl Told {
-    pub(crate) fn of(refusal: &Refusal) -> Self {
-        Self {
-            reason: refusal.reason,
-            at: refusal.at,
-        }
-    }
-
-    /// Whether nothing need be said of a refusal for this reason of what is asked for since then.
-    pub(crate) fn covers(self, reason: Reason, since: Option<Timestamp>) -> bool {
-        let anew = since.is_some_and(|since| since >= self.at.plus(TOLD_AGAIN));
-        self.reason == reason && !anew
     }
 }
 

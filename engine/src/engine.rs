@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::action::Action;
 use crate::cluster::{Change, Cluster, PoolSlot};
-use crate::decision::{Decision, Proposal, Reason, Refusal};
+use crate::decision::{Proposal, Reason};
 use crate::event::{Batch, Input};
 use crate::guard::{Brakes, Facts, Suspects};
 use crate::join::{Joined, Joins};
@@ -31,19 +31,18 @@ mod attention;
 mod braking;
 mod inputs;
 mod pausing;
+mod recent;
 mod telling;
 
 pub(crate) use ahead::AHEAD;
 use attention::Attention;
 use inputs::Touched;
+use recent::Recent;
 
 /// How often everything that depends on the passing of time is looked at.
 ///
 /// A second: holds, cooldowns and deadlines are minutes, and a pause must bite within a second.
 const TICK: Duration = Duration::from_secs(1);
-
-/// Decisions and refusals kept in memory for `status` and `why`; the journal has them all.
-const RECENT_KEPT: usize = 512;
 
 /// What a step wants done.
 #[derive(Debug, Default)]
@@ -69,15 +68,6 @@ pub enum Answer {
     Granted(String),
     /// It was not granted.
     Refused(Reason, String),
-}
-
-/// What happened lately, for `status` and `why`.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Story {
-    /// A decision.
-    Decision(Decision),
-    /// A refusal.
-    Refusal(Refusal),
 }
 
 /// Counters of the engine's own work.
@@ -154,7 +144,7 @@ pub struct Engine {
     pub(crate) needs: Vec<Needs>,
     pub(crate) outlooks: Outlooks,
     pub(crate) out: Output,
-    pub(crate) recent: VecDeque<Story>,
+    pub(crate) recent: Recent,
     pub(crate) counters: Counters,
     pub(crate) answered: VecDeque<(String, Answer)>,
     pub(crate) owed: Option<(String, Proposal)>,
@@ -227,7 +217,7 @@ impl Engine {
             outlooks: Outlooks::default(),
             touched_pools: vec![false; pools.len()],
             out: Output::default(),
-            recent: VecDeque::new(),
+            recent: Recent::default(),
             counters: Counters::default(),
             answered: VecDeque::new(),
             owed: None,

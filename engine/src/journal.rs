@@ -44,7 +44,7 @@ pub enum Record {
         /// It.
         decision: Decision,
     },
-    /// A proposal was not granted, for another reason than before.
+    /// A proposal was not granted, which was not told already.
     Refusal {
         /// It.
         refusal: Refusal,

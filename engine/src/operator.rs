@@ -107,7 +107,8 @@ impl Engine {
             ask,
             why: request.why.clone(),
             evidence: Evidence::default(),
-            since: Some(now.wall),
+            since: None,
+            entered: None,
         };
         // An answer is owed at once; the wish itself stands until it is granted or expires.
         self.owed = Some((request.key.clone(), proposal.clone()));

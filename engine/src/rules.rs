@@ -14,9 +14,10 @@ use crate::cluster::{Cluster, PoolSlot};
 use crate::names::PoolName;
 use crate::policy::{PolicyError, PolicySet, PoolFacts, RuleKind, Signal};
 use crate::signals::{Memo, Sight};
-use crate::time::Monotonic;
+use crate::time::{Monotonic, Now, Timestamp};
 use crate::window::NodeSlot;
 use asked::Asked;
+use bodies::Asking;
 use sums::Sums;
 
 mod asked;
@@ -144,7 +145,9 @@ impl Rules {
             };
             *since = holds;
             if healed(&rule.kind).is_some() {
-                let ends = since.iter().map(|(slot, at)| (*slot, at.plus(rule.hold).0));
+                let ends = since
+                    .iter()
+                    .map(|(slot, kept)| (*slot, kept.since.plus(rule.hold).0));
                 due.extend(ends);
             }
         }
@@ -177,8 +180,8 @@ impl Rules {
 
     /// For how long a rule's condition has held for a node or pool.
     pub(crate) fn held_for(&self, rule: usize, place: usize, now: Monotonic) -> Option<Duration> {
-        let since = *self.since.get(rule)?.get(&key(place))?;
-        Some(now.since(since))
+        let kept = self.since.get(rule)?.get(&key(place))?;
+        Some(now.since(kept.since))
     }
 
     /// How often a body was entered.
@@ -241,14 +244,7 @@ impl Rules {
         self.nodes.retain(|(_, place), _| !places.contains(place));
     }
 
-    fn held(
-        &mut self,
-        rule: usize,
-        place: usize,
-        holds: bool,
-        now: Monotonic,
-        hold: Duration,
-    ) -> Held {
+    fn held(&mut self, rule: usize, place: usize, holds: bool, now: Now, hold: Duration) -> Held {
         let Some(since) = self.since.get_mut(rule) else {
             return Held::No;
         };
@@ -258,19 +254,30 @@ impl Rules {
             return if held { Held::Ends } else { Held::No };
         }
         let begins = !since.contains_key(&place);
-        let since = *since.entry(place).or_insert(now);
-        if now.since(since) >= hold {
-            Held::Yes
+        let kept = since.entry(place).or_insert(Hold {
+            since: now.mono,
+            asks: None,
+        });
+        if now.mono.since(kept.since) >= hold {
+            Held::Yes(*kept.asks.get_or_insert(now.wall))
         } else if begins {
-            Held::Begins(since.plus(hold).0)
+            Held::Begins(kept.since.plus(hold).0)
         } else {
             Held::NotYet
         }
     }
 }
 
-/// By node or pool slot: since when a condition holds.
-type Holds = hashbrown::HashMap<u32, Monotonic, FixedState>;
+/// By node or pool slot: how long a condition holds.
+type Holds = hashbrown::HashMap<u32, Hold, FixedState>;
+
+/// A condition that holds.
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    since: Monotonic,
+    /// Since when it has held for long enough that its rule asks for something.
+    asks: Option<Timestamp>,
+}
 
 fn key(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
@@ -300,7 +307,8 @@ enum Held {
     /// From now on; the hold is over then.
     Begins(u64),
     NotYet,
-    Yes,
+    /// Long enough, since then.
+    Yes(Timestamp),
 }
 
 fn healed(kind: &RuleKind) -> Option<&PoolName> {

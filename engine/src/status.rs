@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cluster::{Member, PoolSlot};
 use crate::decision::{Decision, Evidence, Refusal};
-use crate::engine::{Engine, Story};
+use crate::engine::Engine;
 use crate::event::{PauseSource, Ready, SourceReport, StandingPause, Target};
 use crate::names::{NodeName, OperationId, PoolName, RuleId, VmId};
 use crate::policy::Verdict;
@@ -190,14 +190,8 @@ impl Engine {
     /// Everything at a glance.
     pub fn status(&self, now: Now) -> Status {
         let (unknown_records, unknown_names) = self.world.cluster.unknown();
-        let decisions = self.recent.iter().rev().filter_map(|story| match story {
-            Story::Decision(decision) => Some(decision.clone()),
-            Story::Refusal(_) => None,
-        });
-        let refusals = self.recent.iter().rev().filter_map(|story| match story {
-            Story::Refusal(refusal) => Some(refusal.clone()),
-            Story::Decision(_) => None,
-        });
+        let decisions = self.recent.decisions().take(RECENT_SHOWN);
+        let refusals = self.recent.refusals().take(RECENT_SHOWN);
         Status {
             at: now.wall,
             cluster: self.world.settings.cluster.clone(),
@@ -211,8 +205,8 @@ impl Engine {
             pauses: self.pause_statuses(),
             operations: self.operation_statuses(now),
             unclaimed: self.unclaimed(now),
-            decisions: decisions.take(RECENT_SHOWN).collect(),
-            refusals: refusals.take(RECENT_SHOWN).collect(),
+            decisions: decisions.cloned().collect(),
+            refusals: refusals.cloned().collect(),
             unknown_records,
             unknown_names: unknown_names.to_vec(),
         }
@@ -234,16 +228,19 @@ impl Engine {
             Target::Node(name) => node == Some(name),
             Target::Pool(name) => pool == name,
         };
-        let stories = self.recent.iter().rev().filter_map(|story| match story {
-            Story::Decision(decision) => about(&decision.pool, decision.node.as_ref())
-                .then(|| StoryLine::Decision(decision.clone())),
-            Story::Refusal(refusal) => about(&refusal.pool, refusal.node.as_ref())
-                .then(|| StoryLine::Refusal(refusal.clone())),
-        });
+        let decisions = self.recent.decisions();
+        let decisions = decisions.filter(|one| about(&one.pool, one.node.as_ref()));
+        let refusals = self.recent.refusals();
+        let refusals = refusals.filter(|one| about(&one.pool, one.node.as_ref()));
+        let mut stories: Vec<_> = decisions
+            .map(|one| (one.at, StoryLine::Decision(one.clone())))
+            .chain(refusals.map(|one| (one.at, StoryLine::Refusal(one.clone()))))
+            .collect();
+        stories.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
         Some(Why {
             target: target.clone(),
             rules,
-            stories: stories.collect(),
+            stories: stories.into_iter().map(|(_, line)| line).collect(),
         })
     }
 

@@ -443,6 +443,7 @@ impl Engine {
             why,
             evidence: Evidence::default(),
             since: None,
+            entered: None,
         };
         match checked {
             Ok(()) => self.begin_sweep(now, &pool, old, swept, &proposal),

@@ -7,7 +7,8 @@ use rhizome_actions::Taint;
 use rhizome_engine::event::SourceReport;
 use rhizome_engine::time::format_duration;
 
-use super::sections::{Config, Interface, Mechanism, PoolConfig, Right, Without};
+use super::kafka;
+use super::sections::{Config, Interface, PoolConfig, Right, Without};
 
 /// No wait of a pool may be longer: an operation that stands for hours hides a fault.
 const MAX_WAIT: Duration = Duration::from_secs(4 * 3600);
@@ -54,7 +55,9 @@ pub(super) fn check(config: &Config) -> Vec<Problem> {
             }
         }
     }
-    check_kafka(config, &mut found);
+    if let Some(kafka) = &config.kafka {
+        kafka::check(kafka, &mut found);
+    }
     check_listen(config, &mut found);
     check_openstack(config, &mut found);
     if let Some(join) = config
@@ -190,40 +193,6 @@ fn check_pool(
         }
     }
     found
-}
-
-fn check_kafka(config: &Config, found: &mut impl FnMut(&[&str], String)) {
-    let Some(kafka) = &config.kafka else { return };
-    for (key, list) in [("brokers", &kafka.brokers), ("topics", &kafka.topics)] {
-        if list.is_empty() {
-            found(&["kafka", key], "is empty: name at least one".to_owned());
-        }
-    }
-    for (place, broker) in kafka.brokers.iter().enumerate() {
-        if !is_host_and_port(broker) {
-            let message =
-                format!("`{broker}` is no broker: write it as `host:port`, as in `kafka-1:9092`");
-            found(&["kafka", "brokers", &place.to_string()], message);
-        }
-    }
-    if let Some(tls) = &kafka.tls
-        && tls.cert.is_some() != tls.key.is_some()
-    {
-        found(
-            &["kafka", "tls"],
-            "`cert` and `key` belong together: name both or neither".to_owned(),
-        );
-    }
-    if let Some(sasl) = &kafka.sasl
-        && kafka.tls.is_none()
-        && sasl.mechanism == Mechanism::Plain
-    {
-        found(
-            &["kafka", "sasl", "mechanism"],
-            "`PLAIN` sends the password as it is: add `kafka.tls`, or use `SCRAM-SHA-512`"
-                .to_owned(),
-        );
-    }
 }
 
 fn check_listen(config: &Config, found: &mut impl FnMut(&[&str], String)) {
@@ -371,12 +340,6 @@ fn bad_name(name: &str) -> Option<String> {
         && !name.ends_with('-');
     (!fine).then(|| {
         format!("`{name}` cannot be part of a node's name: use at most {MAX_NAME} of a-z, 0-9 and `-`, not at its ends")
-    })
-}
-
-fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
     })
 }
 

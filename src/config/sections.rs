@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::limits::LimitsConfig;
-use super::types::{Address, HttpUrl, Memory, Period, Secret};
+use super::types::{Address, HttpUrl, Memory, Period, Secret, SecretUrl};
 
 /// The configuration of Rhizome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -159,7 +159,8 @@ pub struct KafkaConfig {
     /// Topics, by their whole names.
     #[schemars(length(min = 1))]
     pub topics: Vec<String>,
-    /// Consumer group. Two programs that share it share the partitions.
+    /// Consumer group. Two programs that share it share the partitions. A dry run reads in a group
+    /// of its own, this one with `-dry-run` behind it.
     #[serde(default = "default_group")]
     pub group: String,
     /// TLS to the brokers; without it the connection is plain.
@@ -171,7 +172,7 @@ pub struct KafkaConfig {
     /// Largest answer of a broker in bytes, and so the largest batch.
     #[serde(default = "default_receive_max")]
     pub receive_max_bytes: u32,
-    /// Any other setting of librdkafka by its own name, such as `client.rack`.
+    /// Any other setting of librdkafka by its own name, such as `client.rack`. No secrets.
     #[serde(default)]
     pub librdkafka: BTreeMap<String, String>,
 }
@@ -189,6 +190,9 @@ pub struct KafkaTlsConfig {
     /// Its key, PEM.
     #[serde(default)]
     pub key: Option<PathBuf>,
+    /// The password of the key, if it is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_password: Option<Secret>,
 }
 
 /// SASL credentials.
@@ -448,8 +452,9 @@ pub struct PauseConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NotificationsConfig {
-    /// Where each notification is posted, as JSON.
-    pub webhook: HttpUrl,
+    /// Where each notification is posted, as JSON: the address, or, as its path is often a secret,
+    /// the file or the environment variable that holds it.
+    pub webhook: SecretUrl,
     /// A bearer token to send along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,

@@ -100,6 +100,15 @@ impl Node {
         }
     }
 
+    /// The value of a key, if it is a map that has it.
+    pub(super) fn get(&self, key: &str) -> Option<&Node> {
+        let Value::Map(entries) = &self.value else {
+            return None;
+        };
+        let entry = entries.iter().find(|(found, _, _)| found == key);
+        entry.map(|(_, _, node)| node)
+    }
+
     /// Every text in it.
     pub(super) fn texts(&self) -> Vec<String> {
         match &self.value {

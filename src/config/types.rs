@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rhizome_engine::time::{format_duration, parse_duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 /// The formats that texts of the configuration may have.
@@ -121,16 +121,18 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 fn parse_url(text: &str) -> Result<String, String> {
-    let bad =
-        || format!("`{text}` is not an address of a server: write it as `https://host:port/path`");
-    let url = reqwest::Url::parse(text).map_err(|_| bad())?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(bad());
-    }
+    let url = http_url(text).ok_or_else(|| {
+        format!("`{text}` is not an address of a server: write it as `https://host:port/path`")
+    })?;
     if url.password().is_some() {
         return Err("a password in an address would be shown in logs: leave it out, and give it as a secret".to_owned());
     }
     Ok(text.to_owned())
+}
+
+fn http_url(text: &str) -> Option<reqwest::Url> {
+    let url = reqwest::Url::parse(text).ok()?;
+    matches!(url.scheme(), "http" | "https").then_some(url)
 }
 
 /// A secret, by the file or the environment variable that holds it: never the secret itself.
@@ -161,6 +163,11 @@ pub enum SecretError {
     /// There is nothing in it.
     #[error("the secret in {0} is empty")]
     Empty(String),
+    /// It is not what it should be.
+    #[error(
+        "the secret in {0} is not an address of a server: write it as `https://host:port/path`"
+    )]
+    NoAddress(String),
 }
 
 impl Secret {
@@ -170,25 +177,74 @@ impl Secret {
     ///
     /// Returns that there is none.
     pub fn read(&self, folder: &Path) -> Result<SecretString, SecretError> {
-        let (text, place) = match self {
+        let text = match self {
             Self::File(path) => {
                 let path = folder.join(path);
-                let text = std::fs::read_to_string(&path).map_err(|source| SecretError::File {
-                    path: path.clone(),
-                    source,
-                })?;
-                let text = text.trim_end_matches(['\n', '\r']).to_owned();
-                (text, format!("`{}`", path.display()))
+                let text = std::fs::read_to_string(&path)
+                    .map_err(|source| SecretError::File { path, source })?;
+                text.trim_end_matches(['\n', '\r']).to_owned()
             }
-            Self::Env(name) => {
-                let text = std::env::var(name).map_err(|_| SecretError::Env(name.clone()))?;
-                (text, format!("`{name}`"))
-            }
+            Self::Env(name) => std::env::var(name).map_err(|_| SecretError::Env(name.clone()))?,
         };
         if text.is_empty() {
-            return Err(SecretError::Empty(place));
+            return Err(SecretError::Empty(self.place(folder)));
         }
         Ok(text.into())
+    }
+
+    /// Where it is, in a message.
+    fn place(&self, folder: &Path) -> String {
+        match self {
+            Self::File(path) => format!("`{}`", folder.join(path).display()),
+            Self::Env(name) => format!("`{name}`"),
+        }
+    }
+}
+
+/// An http or https address, written as it is or named like a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SecretUrl {
+    /// As it is.
+    Plain(HttpUrl),
+    /// By what holds it.
+    Secret(Secret),
+}
+
+impl SecretUrl {
+    /// Reads it, a relative file from `folder`, the configuration's.
+    ///
+    /// # Errors
+    ///
+    /// Returns that there is none, or no address.
+    pub fn read(&self, folder: &Path) -> Result<SecretString, SecretError> {
+        let secret = match self {
+            Self::Plain(url) => return Ok(url.0.clone().into()),
+            Self::Secret(secret) => secret,
+        };
+        let url = secret.read(folder)?;
+        match http_url(url.expose_secret()) {
+            Some(_) => Ok(url),
+            None => Err(SecretError::NoAddress(secret.place(folder))),
+        }
+    }
+}
+
+impl JsonSchema for SecretUrl {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "SecretUrl".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        // The keys of a secret bind a map only, and the format a text only.
+        let mut schema = Secret::json_schema(generator);
+        schema.insert("type".to_owned(), serde_json::json!(["string", "object"]));
+        schema.insert("format".to_owned(), format::URL.into());
+        schema
     }
 }
 
@@ -218,8 +274,6 @@ impl JsonSchema for Secret {
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
 
     #[test]
@@ -254,5 +308,18 @@ mod tests {
             unset.read(folder.path()),
             Err(SecretError::Env(_))
         ));
+    }
+
+    #[test]
+    fn an_address_that_is_named_is_read_and_looked_at_and_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("chat"), "https://chat.test/hunter2\n").unwrap();
+        std::fs::write(folder.path().join("no"), "hunter2\n").unwrap();
+        let read = |name: &str| SecretUrl::Secret(Secret::File(name.into())).read(folder.path());
+        let url = read("chat").unwrap();
+        assert_eq!(url.expose_secret(), "https://chat.test/hunter2");
+        let error = read("no").unwrap_err();
+        assert!(matches!(error, SecretError::NoAddress(_)));
+        assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

@@ -30,7 +30,7 @@ use crate::config::{KafkaConfig, Loaded, Mechanism, Right, Secret, SecretError, 
 use crate::exit::Exit;
 use crate::gate::ProgramGate;
 use crate::handle::EngineHandle;
-use crate::metrics::Metrics;
+use crate::metrics::{InputCounts, Metrics};
 use crate::policies::Policies;
 
 /// Bytes of the dead-letter file before it is put aside. Two are kept.
@@ -113,12 +113,18 @@ impl Inputs {
             letters.clone(),
         );
         let alerts = Alerts::new(parts.inlet.clone(), Arc::clone(&parts.clock));
+        let mut counts = InputCounts {
+            dead_letters: letters.counts(),
+            collector: collector.counts(),
+            alerts: alerts.counts(),
+            kafka: None,
+        };
         let pools = parts.loaded.config.pools.keys().map(PoolName::new);
         let api = Api::new(api::Parts {
             engine: parts.handle,
             gate: parts.gate,
             policies: parts.policies,
-            metrics: parts.metrics,
+            metrics: Arc::clone(&parts.metrics),
             clock: Arc::clone(&parts.clock),
             pools: pools.collect(),
             state: parts.state,
@@ -133,7 +139,7 @@ impl Inputs {
             .spawn(listener.serve(router, parts.stop.clone()));
         let kafka = match &parts.loaded.config.kafka {
             Some(config) => Some(KafkaConnector::start(KafkaParts {
-                options: kafka_options(config, parts.loaded),
+                options: kafka_options(config, parts.loaded, parts.dry_run),
                 refill: parts.refill,
                 snapshot: parts.positions,
                 clock: parts.clock,
@@ -151,6 +157,8 @@ impl Inputs {
                 None
             }
         };
+        counts.kafka = kafka.as_ref().map(KafkaConnector::stats);
+        parts.metrics.set_inputs(counts);
         Ok(Self {
             address,
             api,
@@ -222,7 +230,7 @@ fn may(right: &Right) -> MayDo {
 }
 
 /// What the connector is set up with.
-pub(crate) fn kafka_options(config: &KafkaConfig, loaded: &Loaded) -> KafkaOptions {
+pub(crate) fn kafka_options(config: &KafkaConfig, loaded: &Loaded, dry_run: bool) -> KafkaOptions {
     let path = |path: &Option<PathBuf>| path.as_ref().map(|path| loaded.folder.join(path));
     let sasl = config.sasl.as_ref().map(|sasl| KafkaSasl {
         mechanism: match sasl.mechanism {
@@ -236,14 +244,43 @@ pub(crate) fn kafka_options(config: &KafkaConfig, loaded: &Loaded) -> KafkaOptio
     KafkaOptions {
         brokers: config.brokers.clone(),
         topics: config.topics.clone(),
-        group: config.group.clone(),
+        // In the real run's group it would take partitions from it, and commit in its name what
+        // nobody acted on.
+        group: if dry_run {
+            format!("{}-dry-run", config.group)
+        } else {
+            config.group.clone()
+        },
         tls: config.tls.as_ref().map(|tls| KafkaTls {
             ca: path(&tls.ca),
             cert: path(&tls.cert),
             key: path(&tls.key),
+            key_password: tls
+                .key_password
+                .as_ref()
+                .map(|password| source(password, loaded)),
         }),
         sasl,
         receive_max_bytes: config.receive_max_bytes,
         librdkafka: config.librdkafka.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn a_dry_run_reads_in_a_group_of_its_own() {
+        let config = config::parse("example.yaml", config::EXAMPLE).unwrap();
+        let loaded = Loaded {
+            config,
+            folder: PathBuf::new(),
+        };
+        let kafka = loaded.config.kafka.as_ref().unwrap();
+        let group = |dry_run| kafka_options(kafka, &loaded, dry_run).group;
+        assert_eq!(group(false), "rhizome");
+        assert_eq!(group(true), "rhizome-dry-run");
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn webhook(loaded: &Loaded) -> Result<Option<Webhook>, ServicesError>
         None => None,
     };
     Ok(Some(Webhook {
-        url: config.webhook.0.clone(),
+        url: config.webhook.read(&loaded.folder)?,
         token,
     }))
 }
@@ -164,7 +164,7 @@ pub(crate) fn openstack(loaded: &Loaded) -> Result<(OpenstackOptions, String), S
 }
 
 fn machine(loaded: &Loaded, name: &str, pool: &PoolConfig) -> Result<Machine, ServicesError> {
-    let join = loaded
+    let mut join = loaded
         .config
         .kubernetes
         .as_ref()
@@ -172,14 +172,13 @@ fn machine(loaded: &Loaded, name: &str, pool: &PoolConfig) -> Result<Machine, Se
         .map(|join| JoinOptions {
             endpoint: join.endpoint.clone(),
             ca_cert_hashes: join.ca_cert_hashes.clone(),
-            // The configuration was checked: what is no taint is not there.
-            taints: pool
-                .taints
-                .iter()
-                .filter_map(|taint| taint.parse().ok())
-                .collect(),
+            ..JoinOptions::default()
         })
         .unwrap_or_default();
+    // They are the pool's, so a template has them without a `join` too. The configuration was
+    // checked: what is no taint is not there.
+    let taints = pool.taints.iter().filter_map(|taint| taint.parse().ok());
+    join.taints = taints.collect();
     let template = match &pool.user_data {
         Some(path) => {
             let path = loaded.folder.join(path);
@@ -278,4 +277,35 @@ impl Executor for NoCluster {
     }
 
     async fn watch(&self, _: mpsc::Sender<Seen>, _: CancellationToken) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    const CONFIG: &str = "
+cluster: test
+pools:
+  workers:
+    { min: 1, max: 3, image: i, flavor: f, user_data: mine, taints: [\"gpu=yes:NoSchedule\"] }
+kubernetes: {}
+openstack:
+  auth_url: http://127.0.0.1:5000
+  application_credential: { id: a, secret: { env: S } }
+";
+
+    #[test]
+    fn a_template_of_ones_own_has_the_taints_without_a_join_too() {
+        let folder = tempfile::tempdir().unwrap();
+        // The template is filled in on trial, and what is not there is an error.
+        std::fs::write(folder.path().join("mine"), "<{ taints[0].key }>").unwrap();
+        let loaded = Loaded {
+            config: config::parse("rhizome.yaml", CONFIG).unwrap(),
+            folder: folder.path().to_owned(),
+        };
+        let pool = &loaded.config.pools["workers"];
+        let machine = machine(&loaded, "workers", pool).unwrap();
+        assert!(machine.user_data.is_some());
+    }
 }

@@ -20,11 +20,13 @@ mod exit_codes;
 mod faults;
 mod harness;
 mod killed;
+mod metrics;
 mod mutants;
 mod notified;
 mod operators;
 mod pauses;
 mod readme;
+mod removals;
 mod rights;
 mod scenarios;
 #[path = "../servers/scripts.rs"]

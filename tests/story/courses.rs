@@ -3,7 +3,7 @@
 //! A course begins with workers that serve and ends so; whoever plays it may have the program
 //! killed anywhere in between, and nothing else may come of it.
 
-use rhizome_engine::decision::{Reason, TOLD_AGAIN};
+use rhizome_engine::decision::{Reason, told_again_after};
 use rhizome_engine::event::SourceName;
 use rhizome_engine::journal::{Brake, Record};
 
@@ -332,18 +332,19 @@ fn until_blind(stage: &mut Stage, wanted: bool) {
 /// Waits until a refusal about the node would be told, whatever was told before.
 fn until_told_anew(stage: &mut Stage, node: &str) {
     stage.until("earlier refusals to be long ago", |stage| {
-        let about = |record: &Record| match record {
-            Record::Refusal { refusal } => refusal
-                .node
-                .as_ref()
-                .is_some_and(|of| of.as_str() == node)
-                .then_some(refusal.at),
+        let records = stage.site.records();
+        let told = records.iter().filter_map(|record| match record {
+            Record::Refusal { refusal } => Some(refusal),
             _ => None,
+        });
+        let told = told.filter(|one| one.node.as_ref().is_some_and(|of| of.as_str() == node));
+        let times: Vec<_> = told.map(|refusal| refusal.at).collect();
+        let Some(last) = times.last() else {
+            return Some(());
         };
-        let told = stage.site.records().iter().rev().find_map(about);
+        let waits = told_again_after(u32::try_from(times.len()).unwrap_or(u32::MAX));
         let now = stage.site.status()?.engine.at;
-        told.is_none_or(|told| now.since(told) > TOLD_AGAIN)
-            .then_some(())
+        (now.since(*last) > waits).then_some(())
     });
 }
 

@@ -16,8 +16,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::Access;
-use super::errors::{Answer, transport};
+use super::errors::{Answer, told, transport};
 use super::examine::Right;
+use crate::query::escape;
 use crate::{Pass, SetupError};
 
 /// How long one request may take, in real time: with etcd away requests hang for ever.
@@ -52,7 +53,10 @@ impl Cluster {
             HeaderValue::from_static(concat!("rhizome/", env!("CARGO_PKG_VERSION"))),
         ));
         let client = Client::try_from(config).map_err(|error| {
-            SetupError::Value(format!("cannot set up the client for Kubernetes: {error}"))
+            SetupError::Value(format!(
+                "cannot set up the client for Kubernetes: {}",
+                told(&error)
+            ))
         })?;
         Ok(Self { client })
     }
@@ -275,21 +279,9 @@ fn unreadable(call: &str) -> Failure {
     )
 }
 
-/// A continue token as a part of a query.
-fn escape(text: &str) -> String {
-    text.bytes()
-        .map(|byte| match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                char::from(byte).to_string()
-            }
-            other => format!("%{other:02X}"),
-        })
-        .collect()
-}
-
 async fn config(access: &Access) -> Result<kube::Config, SetupError> {
-    let value = |what: &str, error: &dyn std::fmt::Display| {
-        SetupError::Value(format!("{what} cannot be used: {error}"))
+    let value = |what: &str, error: &(dyn std::error::Error + 'static)| {
+        SetupError::Value(format!("{what} cannot be used: {}", told(error)))
     };
     match access {
         Access::InCluster => kube::Config::incluster()

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use http::StatusCode;
+use kube::client::AuthError;
+use kube::config::KubeconfigError;
 use kube::core::Status;
 use rhizome_engine::action::{Failure, FailureKind};
 use secrecy::SecretString;
@@ -131,13 +133,43 @@ pub(super) fn transport(call: &str, changes: bool, error: &kube::Error) -> Failu
     } else {
         FailureKind::Unknown
     };
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
+    Failure::new(kind, format!("{call}: no answer: {}", told(error)))
+}
+
+/// What may be told of an error of kube's and its causes.
+pub(super) fn told(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = String::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(words) = in_our_words(cause) {
+            return words;
+        }
+        let lead = if text.is_empty() { "" } else { ": " };
+        text = format!("{text}{lead}{cause}");
+        next = cause.source();
     }
-    Failure::new(kind, format!("{call}: no answer: {}", redact(&text, &[])))
+    redact(&text, &[])
+}
+
+/// What stands for an error whose own words quote what it could not use: a YAML parser shows
+/// the lines around the place, and a credential plugin that failed may have written its token.
+fn in_our_words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    if let Some(KubeconfigError::Parse(error)) = error.downcast_ref() {
+        let place = error
+            .location()
+            .map(|at| format!(" (line {}, column {})", at.line(), at.column()));
+        return Some(format!("it is no kubeconfig{}", place.unwrap_or_default()));
+    }
+    match error.downcast_ref::<AuthError>()? {
+        AuthError::AuthExecRun { out, .. } => Some(format!(
+            "the credential plugin failed ({}): run it by hand to see why",
+            out.status
+        )),
+        AuthError::AuthExecParse(_) => {
+            Some("the credential plugin wrote no `ExecCredential`".to_owned())
+        }
+        _ => None,
+    }
 }
 
 /// Whether there was no connection, so that not a byte was sent.

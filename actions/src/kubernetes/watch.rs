@@ -21,6 +21,7 @@ use rhizome_engine::time::{BoxFuture, Monotonic};
 use tokio::sync::mpsc;
 
 use super::Kubernetes;
+use super::errors::told;
 use super::observe::{of_lease, of_node};
 use crate::Seen;
 
@@ -262,7 +263,9 @@ impl Known {
                     self.node_gone(&name, seen);
                 }
             }
-            Err(error) => tracing::debug!(%error, "the watch of nodes was interrupted"),
+            Err(error) => {
+                tracing::debug!(error = told(&error), "the watch of nodes was interrupted")
+            }
         }
     }
 
@@ -285,7 +288,9 @@ impl Known {
                 self.pods.remove(&key(&pod));
                 self.pods_changed = true;
             }
-            Err(error) => tracing::debug!(%error, "the watch of pods was interrupted"),
+            Err(error) => {
+                tracing::debug!(error = told(&error), "the watch of pods was interrupted")
+            }
         }
     }
 }
@@ -314,6 +319,6 @@ fn lease_event(event: Result<Event<Lease>, watcher::Error>, seen: &mut Vec<Seen>
             seen.extend(of_lease(&lease).map(Seen::Observation));
         }
         Ok(_) => {}
-        Err(error) => tracing::debug!(%error, "the watch of leases was interrupted"),
+        Err(error) => tracing::debug!(error = told(&error), "the watch of leases was interrupted"),
     }
 }

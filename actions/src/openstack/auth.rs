@@ -115,9 +115,9 @@ impl Session {
                 Err(Failure::new(
                     FailureKind::Retry { after: None },
                     format!(
-                        "keystone does not take our credentials (answered {}: {}): check them, \
-                         or make a new application credential if it was deleted or has expired",
-                        answer.status.as_u16(),
+                        "keystone does not take our credentials: {}: {}; check them, or make a \
+                         new application credential if it was deleted or has expired",
+                        answer.refusal().answered(),
                         redact(&answer.text, &[secret])
                     ),
                 ))

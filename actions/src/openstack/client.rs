@@ -19,8 +19,8 @@ use uuid::Uuid;
 
 use super::OpenstackOptions;
 use super::auth::{Session, Token};
-use super::errors::{Effect, Refusal, transport};
-use super::protocol::{Listing, Page, ServerBody, next_marker};
+use super::errors::{Effect, Refusal, request_id, transport};
+use super::protocol::{Listing, Page, ServerBody};
 use crate::{Pass, SetupError};
 
 /// Microversions, each the first that has what the call needs (`latest` is for tests: what it
@@ -35,6 +35,8 @@ mod microversion {
     pub(super) const ACT: &str = "compute 2.46";
 }
 
+/// The header of our id for all calls of one action, which the services log beside their own.
+const GLOBAL_REQUEST_ID: &str = "X-OpenStack-Request-Id";
 /// How long a look may take, in real time. Listing 100 servers took 0.2 s, and a service whose
 /// database hangs is not waited for.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
@@ -48,7 +50,7 @@ const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 /// Servers asked for at once; Nova's own limit is 1,000.
 const PAGE: usize = 500;
 /// Pages read at most: half a million servers are more than any project has.
-const MAX_PAGES: usize = 1_000;
+pub(super) const MAX_PAGES: usize = 1_000;
 
 /// What a call has in common with the others of its action.
 #[derive(Clone)]
@@ -195,13 +197,17 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn failure(&self, call: &str, effect: Effect, known: &[&SecretString]) -> Failure {
+    /// As one that is not a success.
+    pub(super) fn refusal(&self) -> Refusal<'_> {
         Refusal {
             status: self.status,
             headers: &self.headers,
             body: &self.text,
         }
-        .failure(call, effect, known)
+    }
+
+    pub(super) fn failure(&self, call: &str, effect: Effect, known: &[&SecretString]) -> Failure {
+        self.refusal().failure(call, effect, known)
     }
 }
 
@@ -251,7 +257,11 @@ impl Http {
             Effect::Changes => CHANGE_TIMEOUT,
         };
         let lost = |error| transport(call, effect, error, known);
-        let mut response = request.timeout(timeout).send().await.map_err(lost)?;
+        let (client, request) = request.timeout(timeout).build_split();
+        let request = request.map_err(lost)?;
+        let (method, path) = (request.method().clone(), request.url().path().to_owned());
+        let ours = request.headers().get(GLOBAL_REQUEST_ID).cloned();
+        let mut response = client.execute(request).await.map_err(lost)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
@@ -263,14 +273,13 @@ impl Http {
                 ));
             }
         }
-        let request_id = ["x-openstack-request-id", "x-compute-request-id"]
-            .iter()
-            .find_map(|name| headers.get(*name)?.to_str().ok())
-            .unwrap_or("none");
         tracing::debug!(
             call,
+            %method,
+            path,
             status = status.as_u16(),
-            request_id,
+            request_id = request_id(&headers),
+            global_request_id = ours.as_ref().and_then(|id| id.to_str().ok()),
             "openstack answered"
         );
         Ok(Answer {
@@ -366,7 +375,7 @@ impl Nova {
                     return Ok(listing);
                 }
                 Ok(read) => {
-                    let next = next_marker(&read);
+                    let next = read.next();
                     listing.add(read, &of);
                     match next {
                         None => return Ok(listing),
@@ -483,7 +492,7 @@ impl Nova {
             .client
             .request(method, format!("{base}{path}"))
             .header("X-Auth-Token", sensitive(&token.secret))
-            .header("X-OpenStack-Request-Id", trace.id())
+            .header(GLOBAL_REQUEST_ID, trace.id())
             .header("Accept", "application/json");
         match service {
             Service::Compute => request.header("OpenStack-API-Version", microversion),

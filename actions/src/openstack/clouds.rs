@@ -5,11 +5,15 @@
 //! the first `secure` file merged over it, and the variables `OS_*` as one cloud more, `envvars`,
 //! which is taken unless a cloud is named. Nothing of a secret reaches a message.
 
+mod files;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Credentials, Interface, Named};
 use serde_json::{Map, Value};
+
+use super::{Credentials, Interface, Named};
+use files::{load, merge_maps, searched};
 
 /// The name of the cloud that `OS_*` make up.
 const FROM_VARIABLES: &str = "envvars";
@@ -23,15 +27,21 @@ const SELECTORS: [&str; 5] = [
 ];
 /// Beginnings of variables that are others'.
 const NOT_OURS: [&str; 3] = ["OS_TEST", "OS_STD", "OS_LOG"];
-/// Endings of the files, in their order.
-const ENDINGS: [&str; 3] = ["yaml", "yml", "json"];
-/// Keys of a cloud that belong into its `auth`, each with the older ways to write it; the last
-/// one that is there wins.
-const AUTH_KEYS: [(&str, &[&str]); 14] = [
+/// Keys of a cloud's `auth` that may stand outside of it as well, each with the ways to write it,
+/// the older first. What stands in `auth` wins.
+const AUTH_KEYS: [(&str, &[&str]); 6] = [
     ("auth_url", &["auth_url"]),
     ("username", &["user_name", "username"]),
     ("user_id", &["user_id"]),
     ("password", &["password"]),
+    ("application_credential_id", &["application_credential_id"]),
+    (
+        "application_credential_secret",
+        &["application_credential_secret"],
+    ),
+];
+/// The same of those that say of what the token is. Here what stands outside of `auth` wins.
+const SCOPE_KEYS: [(&str, &[&str]); 8] = [
     ("domain_id", &["domain_id"]),
     ("domain_name", &["domain_name"]),
     ("user_domain_id", &["user_domain_id"]),
@@ -40,11 +50,6 @@ const AUTH_KEYS: [(&str, &[&str]); 14] = [
     ("project_domain_name", &["project_domain_name"]),
     ("project_id", &["tenant_id", "project_id"]),
     ("project_name", &["tenant_name", "project_name"]),
-    ("application_credential_id", &["application_credential_id"]),
-    (
-        "application_credential_secret",
-        &["application_credential_secret"],
-    ),
 ];
 
 /// Where this program runs, as far as the order asks for it.
@@ -100,6 +105,16 @@ pub enum CloudsError {
         /// Those that there are.
         there: String,
     },
+    /// A file has a cloud of the name under which the variables stand.
+    #[error(
+        "`{name}` is the name of the cloud that `OS_*` make up, and {files} has one of that name: rename it, or set `OS_CLOUD_NAME` to another name"
+    )]
+    Taken {
+        /// It.
+        name: String,
+        /// The files.
+        files: String,
+    },
     /// Nothing was found.
     #[error(
         "no credentials for OpenStack were found: add `openstack.auth_url` with `application_credential` or `password`, or a `clouds.yaml` ({searched}), or set `OS_*`"
@@ -135,6 +150,16 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
     let from_variables = variable("OS_CLOUD_NAME")
         .map_or(FROM_VARIABLES, String::as_str)
         .to_owned();
+    let shown = || {
+        let files = files.iter().map(|file| format!("`{}`", file.display()));
+        files.collect::<Vec<_>>().join(" and ")
+    };
+    if clouds.contains_key(&from_variables) {
+        return Err(CloudsError::Taken {
+            name: from_variables,
+            files: shown(),
+        });
+    }
     let mut default = variable("OS_CLOUD").cloned();
     if let Some(cloud) = of_variables(&around.variables) {
         clouds.insert(from_variables.clone(), Value::Object(cloud));
@@ -153,7 +178,7 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
         (None, false) => return Err(CloudsError::Several { there }),
         (Some(name), _) => name,
     };
-    let Some(Value::Object(cloud)) = clouds.get(&name) else {
+    let Some(Value::Object(cloud)) = clouds.remove(&name) else {
         return Err(CloudsError::Unknown { name, there });
     };
     let source = if name == from_variables {
@@ -162,89 +187,9 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
             .collect();
         format!("the variables {}", names.join(", "))
     } else {
-        let files: Vec<_> = files
-            .iter()
-            .map(|file| format!("`{}`", file.display()))
-            .collect();
-        format!("the cloud `{name}` in {}", files.join(" and "))
+        format!("the cloud `{name}` in {}", shown())
     };
     read(cloud, source, variable("HOME"))
-}
-
-fn searched(around: &Surroundings) -> String {
-    let folders = folders(around);
-    let shown = folders.iter().map(|folder| folder.display().to_string());
-    shown.collect::<Vec<_>>().join(", ")
-}
-
-/// The folders that are searched, in their order.
-fn folders(around: &Surroundings) -> Vec<PathBuf> {
-    let variable = |key: &str| around.variables.get(key).filter(|value| !value.is_empty());
-    let mut folders = vec![around.folder.clone()];
-    // openstacksdk asks appdirs first, which heeds XDG's variables, and then the fixed places.
-    let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
-    let home = variable("HOME").map(|home| Path::new(home).join(".config"));
-    folders.extend(
-        config
-            .or_else(|| home.clone())
-            .map(|folder| folder.join("openstack")),
-    );
-    folders.extend(home.map(|folder| folder.join("openstack")));
-    let site = variable("XDG_CONFIG_DIRS").map_or("/etc/xdg", String::as_str);
-    folders.push(Path::new(site).join("openstack"));
-    folders.push("/etc/openstack".into());
-    folders.dedup();
-    folders
-}
-
-/// The clouds of the files, and the files that they stand in.
-fn load(around: &Surroundings) -> Result<(Vec<PathBuf>, Map<String, Value>), CloudsError> {
-    let first = |kind: &str, variable: &str| {
-        let named = around
-            .variables
-            .get(variable)
-            .filter(|path| !path.is_empty());
-        let named = named.map(|path| around.folder.join(path));
-        let searched = folders(around)
-            .into_iter()
-            .flat_map(|folder| ENDINGS.map(|ending| folder.join(format!("{kind}.{ending}"))));
-        named.into_iter().chain(searched).find_map(|path| {
-            // One that may not be read is passed over, as openstacksdk does.
-            let text = std::fs::read_to_string(&path).ok()?;
-            Some((path, text))
-        })
-    };
-    let parsed = |found: Option<(PathBuf, String)>| match found {
-        None => Ok((None, Value::Null)),
-        Some((path, text)) => match serde_saphyr::from_str::<Value>(&text) {
-            Ok(value @ (Value::Object(_) | Value::Null)) => Ok((Some(path), value)),
-            _ => Err(CloudsError::File(path)),
-        },
-    };
-    let (file, mut whole) = parsed(first("clouds", "OS_CLIENT_CONFIG_FILE"))?;
-    let (secret, secure) = parsed(first("secure", "OS_CLIENT_SECURE_FILE"))?;
-    merge(&mut whole, secure);
-    let clouds = match whole.get_mut("clouds").map(Value::take) {
-        Some(Value::Object(clouds)) => clouds,
-        _ => Map::new(),
-    };
-    Ok((file.into_iter().chain(secret).collect(), clouds))
-}
-
-/// Puts `new` over `old`, map by map.
-fn merge(old: &mut Value, new: Value) {
-    match (old, new) {
-        (_, Value::Null) => {}
-        (Value::Object(old), Value::Object(new)) => {
-            for (key, value) in new {
-                match old.get_mut(&key) {
-                    Some(place) if value.is_object() => merge(place, value),
-                    _ => drop(old.insert(key, value)),
-                }
-            }
-        }
-        (old, new) => *old = new,
-    }
 }
 
 /// The variables that openstacksdk makes a cloud of.
@@ -360,25 +305,56 @@ impl Cloud<'_> {
     }
 }
 
+/// The region that is meant, the first, and the cloud with the values that it has there.
+fn in_region(mut cloud: Map<String, Value>) -> (Option<String>, Map<String, Value>) {
+    let first = match cloud.get("regions").or(cloud.get("region_name")) {
+        Some(Value::Array(regions)) => regions.first().cloned(),
+        _ => texts(&cloud)
+            .get("region_name")
+            .and_then(|names| names.split(',').next())
+            .map(Value::from),
+    };
+    let name = match first {
+        Some(Value::Object(mut region)) => {
+            if let Some(Value::Object(values)) = region.remove("values") {
+                // One that is left empty there changes nothing.
+                let set = values.into_iter().filter(|(_, value)| !value.is_null());
+                merge_maps(&mut cloud, set.collect());
+            }
+            region.remove("name")
+        }
+        name => name,
+    };
+    (
+        name.and_then(|name| name.as_str().map(str::to_owned)),
+        cloud,
+    )
+}
+
 /// Makes of a cloud's keys what the client needs.
 fn read(
-    cloud: &Map<String, Value>,
+    cloud: Map<String, Value>,
     source: String,
     home: Option<&String>,
 ) -> Result<Found, CloudsError> {
-    let mut keys = texts(cloud);
+    let (region, cloud) = in_region(cloud);
+    let keys = texts(&cloud);
     let mut auth = cloud
         .get("auth")
         .and_then(Value::as_object)
         .map(texts)
         .unwrap_or_default();
     for (key, ways) in AUTH_KEYS {
-        // A later way to write it wins, and of one way what stands in `auth`.
-        let mut value = None;
-        for way in ways {
-            value = keys.remove(*way).or(value);
-            value = auth.remove(*way).or(value);
-        }
+        let newest = |map: &BTreeMap<String, String>| {
+            let mut found = ways.iter().rev().filter_map(|way| map.get(*way));
+            found.next().cloned()
+        };
+        let value = newest(&auth).or_else(|| newest(&keys));
+        auth.extend(value.map(|value| (key.to_owned(), value)));
+    }
+    for (key, ways) in SCOPE_KEYS {
+        let either = |way: &&str| keys.get(*way).or(auth.get(*way)).cloned();
+        let value = ways.iter().rev().find_map(either);
         auth.extend(value.map(|value| (key.to_owned(), value)));
     }
     let cloud_keys = Cloud {
@@ -408,18 +384,6 @@ fn read(
         .rev()
         .find_map(|key| cloud_keys.keys.get(*key));
     let interface = interface.map(|text| text.trim_end_matches("URL").to_lowercase());
-    let region = match cloud.get("regions").or(cloud.get("region_name")) {
-        Some(Value::Array(regions)) => regions.first().and_then(|region| {
-            region
-                .as_str()
-                .or(region.get("name").and_then(Value::as_str))
-                .map(str::to_owned)
-        }),
-        _ => cloud_keys
-            .keys
-            .get("region_name")
-            .map(|text| text.split(',').next().unwrap_or_default().to_owned()),
-    };
     Ok(Found {
         auth_url: cloud_keys.need("auth_url")?,
         credentials: cloud_keys.credentials()?,

@@ -16,6 +16,10 @@ use crate::redact::redact;
 /// The longest wait that is taken from the other side: what asks for more is not obeyed
 /// blindly, as the engine looks again by itself.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Headers in which a service tells its id of a request. Nova writes both, with one id.
+const REQUEST_IDS: [&str; 2] = ["x-openstack-request-id", "x-compute-request-id"];
+/// Longest of these ids: `req-` and a UUID.
+const LONGEST_REQUEST_ID: usize = 40;
 
 /// Whether a call changes something, which decides what a lost answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +53,7 @@ impl Refusal<'_> {
         let (class, message) = self.message();
         let kind = self.kind(effect, &class, &message);
         let said = redact(&message, known);
-        let status = self.status.as_u16();
-        let advice = match (status, kind) {
+        let advice = match (self.status.as_u16(), kind) {
             (406, _) => "; this release of Nova is older than the ones we speak to (Stein and up)",
             (404, FailureKind::Retry { .. }) => {
                 "; this does not come from Nova, so it proves nothing"
@@ -58,7 +61,16 @@ impl Refusal<'_> {
             (403, FailureKind::Refused) => "; give our user the role that this call needs",
             _ => "",
         };
-        Failure::new(kind, format!("{call}: answered {status}: {said}{advice}"))
+        Failure::new(kind, format!("{call}: {}: {said}{advice}", self.answered()))
+    }
+
+    /// The status, and the id by which the cloud's operators find the request in their logs.
+    pub(super) fn answered(&self) -> String {
+        let status = self.status.as_u16();
+        match request_id(self.headers) {
+            Some(id) => format!("answered {status} (request {id})"),
+            None => format!("answered {status}"),
+        }
     }
 
     fn kind(&self, effect: Effect, class: &str, message: &str) -> FailureKind {
@@ -132,6 +144,17 @@ impl Refusal<'_> {
             .or_else(body)
             .map(|seconds| Duration::from_secs(seconds).min(LONGEST_RETRY_AFTER))
     }
+}
+
+/// The id that the service gave the request, if it is one: whatever else a header may hold is
+/// not passed on.
+pub(super) fn request_id(headers: &HeaderMap) -> Option<&str> {
+    let id = REQUEST_IDS
+        .iter()
+        .find_map(|name| headers.get(*name)?.to_str().ok())?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    (id.starts_with("req-") && id.len() <= LONGEST_REQUEST_ID && id.chars().all(plain))
+        .then_some(id)
 }
 
 /// A quota and a policy refusal are one status and one class; only the words differ.
@@ -384,6 +407,23 @@ mod tests {
         }
         assert_eq!(kind_of(503, "", Some("9"), Effect::Looks), after(9));
         assert_eq!(kind_of(500, "", None, Effect::Looks), retry);
+    }
+
+    #[test]
+    fn a_request_id_is_told_if_it_has_the_form_of_one() {
+        let uuid = "req-8c6a1d0e-93b2-4a3e-9e0e-2f1f0b6a2c11";
+        for (name, value, told) in [
+            ("x-openstack-request-id", uuid, Some(uuid)),
+            ("x-compute-request-id", uuid, Some(uuid)),
+            ("x-openstack-request-id", "gAAAAABqTheToken", None),
+            ("x-openstack-request-id", "req-a token=b", None),
+            ("x-openstack-request-id", &format!("{uuid}0"), None),
+            ("x-trans-id", uuid, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, value.parse().unwrap());
+            assert_eq!(request_id(&headers), told, "{name}: {value}");
+        }
     }
 
     #[test]

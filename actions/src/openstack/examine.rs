@@ -2,61 +2,24 @@
 //! machines, whether the clocks agree, and whether the quotas hold what the pools may come to.
 //! Nothing is changed by it.
 
+mod quotas;
+
 use std::collections::BTreeMap;
 
 use reqwest::header::DATE;
 use rhizome_engine::action::mark;
 use rhizome_engine::event::{Observation, ServerView};
 use rhizome_engine::names::PoolName;
-use serde_json::Value;
 
-use super::client::{Service, Trace, segment};
-use super::{Credentials, Machine, Named, Openstack};
+use super::client::{Service, Trace};
+use super::{Credentials, Named, Openstack};
 use crate::findings::clocks;
 use crate::{Executor, Finding};
+use quotas::Pool;
 
 /// Roles that may make servers by OpenStack's own policies. A cloud's policies may differ, so
 /// that none of them is there is told and no more.
 const MAKERS: [&str; 4] = ["member", "_member_", "manager", "admin"];
-
-const ASK_FOR_MORE: &str =
-    "ask the cloud's operators for more, or lower the `max` of the pools that share it";
-
-/// A quota, and what the pools may come to need of it.
-struct Need {
-    what: String,
-    /// What all pools need at their `max` and surge.
-    wanted: i64,
-    /// What the machines that we have already take of it.
-    ours: i64,
-    used: Option<i64>,
-    most: Option<i64>,
-}
-
-impl Need {
-    /// None where the cloud does not tell, or nothing is wanted.
-    fn finding(&self) -> Option<Finding> {
-        let (used, most) = (self.used?, self.most?);
-        if self.wanted == 0 {
-            return None;
-        }
-        let (what, wanted) = (&self.what, self.wanted);
-        if most < 0 {
-            let said = format!("{what}: {used} used, no limit; the pools may come to {wanted}");
-            return Some(Finding::ok("quota", said));
-        }
-        let others = (used - self.ours).max(0);
-        let lacking = others + wanted - most;
-        let said = format!(
-            "{what}: {used} of {most} used, {others} of them by others; the pools may come to {wanted}"
-        );
-        Some(if lacking <= 0 {
-            Finding::ok("quota", said)
-        } else {
-            Finding::warning("quota", format!("{said}: {lacking} too many"), ASK_FOR_MORE)
-        })
-    }
-}
 
 impl Openstack {
     /// Looks at everything that has to be right before Rhizome can work in the cloud.
@@ -124,149 +87,6 @@ impl Openstack {
         let date = answer.headers.get(DATE)?.to_str().ok()?;
         clocks(self.clock.now().wall, date)
     }
-
-    async fn compute_quotas(&self, pools: &[Pool<'_>], trace: &Trace) -> Vec<Finding> {
-        let limits = self.nova.seen(Service::Compute, "/limits", trace).await;
-        let Some(limits) = limits else {
-            let said = "Nova does not tell them, so they are seen only when they are full";
-            let advice = "let our role read `/limits`";
-            return vec![Finding::warning("quota", said.to_owned(), advice)];
-        };
-        let number = |key: &str| limits.pointer(&format!("/limits/absolute/{key}"))?.as_i64();
-        let mut found = Vec::new();
-        let (mut cores, mut memory) = (Sum::default(), Sum::default());
-        for pool in pools {
-            match self.flavor(pool.machine, trace).await {
-                Ok((vcpus, ram)) => {
-                    cores.add(pool, vcpus);
-                    memory.add(pool, ram);
-                }
-                Err(said) => found.push(Finding::bad(
-                    "flavor",
-                    format!("{}: {said}", pool.name),
-                    "`openstack flavor list` shows those that there are",
-                )),
-            }
-        }
-        let mut machines = Sum::default();
-        pools.iter().for_each(|pool| machines.add(pool, 1));
-        let needs = [
-            machines.need(
-                "instances",
-                number("totalInstancesUsed"),
-                number("maxTotalInstances"),
-            ),
-            cores.need("cores", number("totalCoresUsed"), number("maxTotalCores")),
-            memory.need(
-                "MiB of memory",
-                number("totalRAMUsed"),
-                number("maxTotalRAMSize"),
-            ),
-        ];
-        found.extend(needs.iter().filter_map(Need::finding));
-        for pool in pools {
-            let most = number("maxServerGroupMembers");
-            found.extend(self.server_group(pool, most, trace).await);
-        }
-        found
-    }
-
-    /// The cores and MiB of a pool's first flavor.
-    async fn flavor(&self, machine: &Machine, trace: &Trace) -> Result<(i64, i64), String> {
-        let id = machine.flavors.first().map_or("", String::as_str);
-        let gone = || format!("there is no flavor `{id}` that we can see");
-        let id = segment(id).map_err(|failure| failure.message)?;
-        let path = format!("/flavors/{id}");
-        let seen = self.nova.seen(Service::Compute, &path, trace).await;
-        let seen = seen.ok_or_else(gone)?;
-        let number = |key: &str| {
-            seen.pointer(&format!("/flavor/{key}"))
-                .and_then(Value::as_i64)
-        };
-        number("vcpus").zip(number("ram")).ok_or_else(gone)
-    }
-
-    async fn server_group(
-        &self,
-        pool: &Pool<'_>,
-        most: Option<i64>,
-        trace: &Trace,
-    ) -> Option<Finding> {
-        let id = pool.machine.server_group.as_deref()?;
-        let path = format!("/os-server-groups/{}", segment(id).ok()?);
-        let Some(group) = self.nova.seen(Service::Compute, &path, trace).await else {
-            return Some(Finding::bad(
-                "server group",
-                format!(
-                    "{}: there is no server group `{id}` that we can see",
-                    pool.name
-                ),
-                "`openstack server group list` shows those that there are",
-            ));
-        };
-        let members = group.pointer("/server_group/members")?.as_array()?;
-        let mut sum = Sum::default();
-        sum.add(pool, 1);
-        let used = i64::try_from(members.len()).ok();
-        let what = format!("members of the server group of {}", pool.name);
-        sum.need(&what, used, most).finding()
-    }
-
-    async fn network_quotas(&self, pools: &[Pool<'_>], trace: &Trace) -> Vec<Finding> {
-        let Some(quota) = self.network_quota(trace).await else {
-            return Vec::new();
-        };
-        let number = |key: &str, which: &str| {
-            let path = format!("/quota/{key}/{which}");
-            quota.pointer(&path).and_then(Value::as_i64)
-        };
-        let (mut ports, mut addresses) = (Sum::default(), Sum::default());
-        for pool in pools {
-            // Where no network is named, Nova makes one port.
-            let networks = pool.machine.networks.len().max(1);
-            ports.add(pool, i64::try_from(networks).unwrap_or(i64::MAX));
-            addresses.add(pool, i64::from(pool.machine.floating_network.is_some()));
-        }
-        let needs = [
-            ("ports", "port", ports),
-            ("floating addresses", "floatingip", addresses),
-        ];
-        let needs =
-            needs.map(|(what, key, sum)| sum.need(what, number(key, "used"), number(key, "limit")));
-        needs.iter().filter_map(Need::finding).collect()
-    }
-}
-
-/// A pool, how many machines it may come to, and how many it has.
-struct Pool<'a> {
-    name: &'a PoolName,
-    machine: &'a Machine,
-    most: i64,
-    ours: i64,
-}
-
-/// What all pools together need of something, and have.
-#[derive(Default)]
-struct Sum {
-    wanted: i64,
-    ours: i64,
-}
-
-impl Sum {
-    fn add(&mut self, pool: &Pool<'_>, each: i64) {
-        self.wanted += pool.most.saturating_mul(each);
-        self.ours += pool.ours.saturating_mul(each);
-    }
-
-    fn need(&self, what: &str, used: Option<i64>, most: Option<i64>) -> Need {
-        Need {
-            what: what.to_owned(),
-            wanted: self.wanted,
-            ours: self.ours,
-            used,
-            most,
-        }
-    }
 }
 
 fn listed(seen: Vec<Observation>) -> Vec<ServerView> {
@@ -313,29 +133,6 @@ fn describe(credentials: &Credentials) -> String {
 mod tests {
     use super::*;
     use crate::Health;
-
-    #[test]
-    fn a_quota_is_held_against_what_the_pools_may_come_to() {
-        for (used, most, health) in [
-            (Some(4), Some(10), Some(Health::Ok)),
-            (Some(6), Some(10), Some(Health::Warning)),
-            (Some(6), Some(-1), Some(Health::Ok)),
-            (None, Some(10), None),
-        ] {
-            // Two of those that are used are ours.
-            let sum = Sum { wanted: 7, ours: 2 };
-            let found = sum.need("instances", used, most).finding();
-            assert_eq!(found.map(|found| found.health), health, "{used:?} {most:?}");
-        }
-        let nothing = Sum::default().need("floating addresses", Some(0), Some(0));
-        assert_eq!(nothing.finding(), None, "nothing is wanted of it");
-        let said = Sum { wanted: 9, ours: 2 }.need("instances", Some(4), Some(10));
-        let said = said.finding().unwrap().said;
-        assert!(
-            said.ends_with("the pools may come to 9: 1 too many"),
-            "{said}"
-        );
-    }
 
     #[test]
     fn who_we_are_is_told_without_our_secret() {

@@ -8,12 +8,15 @@
 //! | `errors.rs` | what an answer means, by what must be done about it |
 //! | `protocol.rs` | what Nova writes and reads |
 //! | `clouds.rs` | credentials out of `clouds.yaml`, `secure.yaml` and `OS_*` |
+//! | `clouds/files.rs` | where those files are searched for, and how one is laid over the other |
 //! | `examine.rs` | what is not as it has to be: access, roles, clocks, quotas |
+//! | `examine/quotas.rs` | whether the quotas hold what the pools may come to |
 //! | `executor.rs` | actions: look, check that it is ours, pass the gate, call once |
 //! | `create.rs` | the create: quotas, ports, and which flavor and zone |
 //! | `candidates.rs` | which flavor and zone a pool's next machine is tried with |
 //! | `preflight.rs` | the quotas before a create |
 //! | `network.rs` | Neutron: the ports and addresses that are made for a server |
+//! | `network/look.rs` | what Neutron has, each list read to its end |
 //! | `watch.rs` | the poll, and what has gone missing since the last one |
 //!
 //! Nova has no idempotency token. What keeps a server from being made twice is the operation's

@@ -4,56 +4,24 @@
 //! ours carries the operation that made it in its description, which is part of its create
 //! (`tags` there are taken and thrown away without a word, seen on Neutron 21). It is found by
 //! that again after a lost answer, and taken away by it when the server is gone or never came.
-//! A port is no lock: what keeps a server from being made twice is in `executor.rs`.
+//! A port is no lock: what keeps a server from being made twice is in `executor.rs`. What there
+//! is of them is looked up in `network/look.rs`.
+
+mod look;
 
 use std::collections::BTreeMap;
 
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use rhizome_engine::action::{Action, ActionResult, Done, Failure, FailureKind, mark};
 use rhizome_engine::event::{PortsView, ServerStatus};
 use rhizome_engine::names::{NodeName, OperationId, PoolName, VmId};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::client::{Change, Nova, Service, Trace};
-use super::errors::Effect;
+use super::client::{Change, Trace};
 use super::protocol::ServerBody;
 use super::{Machine, Network, Openstack};
 use crate::in_hand::InHand;
-
-/// Length of a UUID as text: a security group that is named by one is not looked up.
-const UUID_LENGTH: usize = 36;
-
-/// A port, as far as it matters here.
-#[derive(Debug, Clone, Deserialize)]
-struct Port {
-    id: String,
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    network_id: String,
-    #[serde(default)]
-    description: String,
-    #[serde(default)]
-    device_id: String,
-}
-
-/// A floating address, as far as it matters here.
-#[derive(Debug, Clone, Deserialize)]
-struct FloatingIp {
-    id: String,
-    #[serde(default)]
-    description: String,
-}
-
-/// A security group, as far as it matters here.
-#[derive(Debug, Clone, Deserialize)]
-struct Group {
-    id: String,
-    #[serde(default)]
-    name: String,
-}
+use look::Port;
 
 /// Operations whose ports are told of in one look. What is over that is told of in the next.
 const MAX_TOLD: usize = 1_000;
@@ -226,13 +194,8 @@ impl Openstack {
 
     /// Which operations have ports or addresses, whether a server lives on them or not.
     pub(super) async fn look_at_ports(&self, trace: &Trace) -> Result<Vec<PortsView>, Failure> {
-        let query = "fields=id&fields=name&fields=description";
-        let ports: Vec<Port> = self.nova.found("list ports", "ports", query, trace).await?;
-        let query = "fields=id&fields=description";
-        let addresses: Vec<FloatingIp> = self
-            .nova
-            .found("list floating ips", "floatingips", query, trace)
-            .await?;
+        let ports = self.nova.all_ports(trace).await?;
+        let addresses = self.nova.all_floating_ips(trace).await?;
         let named = ports.into_iter().map(|port| (port.description, port.name));
         let nameless = addresses
             .into_iter()
@@ -292,107 +255,6 @@ impl Openstack {
             }
         }
         Ok(false)
-    }
-}
-
-impl Nova {
-    /// Whether the catalog has a network service.
-    pub(super) async fn has_network(&self) -> Result<bool, Failure> {
-        Ok(self.ready().await?.network.is_some())
-    }
-
-    async fn ports(&self, description: &str, trace: &Trace) -> Result<Vec<Port>, Failure> {
-        let mut ports: Vec<Port> = self
-            .found(
-                "list ports",
-                "ports",
-                &format!("description={description}"),
-                trace,
-            )
-            .await?;
-        ports.retain(|port| port.description == description);
-        Ok(ports)
-    }
-
-    async fn floating_ips(
-        &self,
-        description: &str,
-        trace: &Trace,
-    ) -> Result<Vec<FloatingIp>, Failure> {
-        let mut addresses: Vec<FloatingIp> = self
-            .found(
-                "list floating ips",
-                "floatingips",
-                &format!("description={description}"),
-                trace,
-            )
-            .await?;
-        addresses.retain(|address| address.description == description);
-        Ok(addresses)
-    }
-
-    /// The ids of security groups, which ports want and configurations need not.
-    async fn group_ids(&self, groups: &[String], trace: &Trace) -> Result<Vec<String>, Failure> {
-        let is_id =
-            |text: &String| text.len() == UUID_LENGTH && uuid::Uuid::parse_str(text).is_ok();
-        if groups.iter().all(is_id) {
-            return Ok(groups.to_vec());
-        }
-        let there: Vec<Group> = self
-            .found(
-                "list security groups",
-                "security-groups",
-                "fields=id&fields=name",
-                trace,
-            )
-            .await?;
-        let mut ids = Vec::new();
-        for name in groups {
-            let mut named = there
-                .iter()
-                .filter(|group| group.name == *name || group.id == *name);
-            match (named.next(), named.next()) {
-                (Some(group), None) => ids.push(group.id.clone()),
-                (None, _) => {
-                    return Err(Failure::new(
-                        FailureKind::Refused,
-                        format!("there is no security group `{name}`"),
-                    ));
-                }
-                (Some(_), Some(_)) => {
-                    return Err(Failure::new(
-                        FailureKind::Refused,
-                        format!("several security groups are called `{name}`: write its id"),
-                    ));
-                }
-            }
-        }
-        Ok(ids)
-    }
-
-    /// The rows of a list of Neutron's that is short by its filter.
-    async fn found<T: DeserializeOwned>(
-        &self,
-        call: &str,
-        kind: &str,
-        query: &str,
-        trace: &Trace,
-    ) -> Result<Vec<T>, Failure> {
-        let path = format!("/v2.0/{kind}?{query}");
-        let answer = self.look_at(Service::Network, call, &path, trace).await?;
-        if answer.status != StatusCode::OK {
-            return Err(answer.failure(call, Effect::Looks, &[]));
-        }
-        let unreadable = || {
-            Failure::new(
-                FailureKind::Retry { after: None },
-                format!("{call}: the answer cannot be read"),
-            )
-        };
-        let mut body: Value = serde_json::from_str(&answer.text).map_err(|_| unreadable())?;
-        let key = kind.replace('-', "_");
-        let rows = body.get_mut(&key).map(Value::take).ok_or_else(unreadable)?;
-        serde_json::from_value(rows).map_err(|_| unreadable())
     }
 }
 

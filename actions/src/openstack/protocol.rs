@@ -137,8 +137,9 @@ pub(super) struct Page {
     servers_links: Vec<Link>,
 }
 
+/// A link of a list, as Nova and Neutron write it.
 #[derive(Deserialize)]
-struct Link {
+pub(super) struct Link {
     #[serde(default)]
     rel: String,
     #[serde(default)]
@@ -149,12 +150,17 @@ impl Page {
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
+
+    /// The marker of the next page.
+    pub(super) fn next(&self) -> Option<String> {
+        next_marker(&self.servers_links)
+    }
 }
 
-/// The marker of the next page. Only that is taken from the link: its host is what Nova takes
-/// itself for, which behind a proxy is another.
-pub(super) fn next_marker(page: &Page) -> Option<String> {
-    let next = page.servers_links.iter().find(|link| link.rel == "next")?;
+/// The marker of the next page. Only that is taken from the link: its host is what the service
+/// takes itself for, which behind a proxy is another.
+pub(super) fn next_marker(links: &[Link]) -> Option<String> {
+    let next = links.iter().find(|link| link.rel == "next")?;
     let (_, query) = next.href.split_once('?')?;
     query
         .split('&')
@@ -360,7 +366,7 @@ mod tests {
         #[test]
         fn no_answer_can_make_the_reader_panic(text in "\\PC*") {
             let _ = ServerBody::read(&text);
-            let _ = Page::read(&text).as_ref().map(next_marker);
+            let _ = Page::read(&text).as_ref().map(Page::next);
             let _ = created_id(&text);
         }
     }

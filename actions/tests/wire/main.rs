@@ -14,6 +14,9 @@
 
 mod common;
 mod discovery;
+mod kubeconfig;
 mod kubernetes;
+mod network;
 mod openstack;
+mod quotas;
 mod services;

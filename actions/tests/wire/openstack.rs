@@ -42,15 +42,25 @@ fn server(id: &str, status: &str) -> Value {
 
 /// Keystone's answer, with the catalog pointing back at the server that was asked.
 fn keystone(request: &Request, life_seconds: u64) -> Reply {
+    keystone_with(request, life_seconds, &[])
+}
+
+/// The same, with further services: each by its type and the path of its API.
+fn keystone_with(request: &Request, life_seconds: u64, others: &[(&str, &str)]) -> Reply {
     let host = &request.headers["host"];
     let expires =
         jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(life_seconds as i64);
-    let body = value!({"token": {"issued_at": "1970-01-01T00:00:00Z", "expires_at": expires.to_string(),
-        "catalog": [{"type": "compute", "name": "nova", "endpoints": [
+    let mut body = value!({"token": {"issued_at": "1970-01-01T00:00:00Z", "expires_at": expires.to_string(),
+        "project": {"id": "p1"}, "catalog": [{"type": "compute", "name": "nova", "endpoints": [
             {"interface": "public", "region_id": "other", "region": "other", "url": "http://127.0.0.1:1/"},
             {"interface": "internal", "region_id": "RegionOne", "url": "http://127.0.0.1:1/"},
             {"interface": "public", "region_id": "RegionOne", "region": "RegionOne",
              "url": format!("http://{host}/v2.1/")}]}]}});
+    let catalog = body["token"]["catalog"].as_array_mut().unwrap();
+    catalog.extend(others.iter().map(|(kind, path)| {
+        value!({"type": kind, "endpoints": [{"interface": "public", "region_id": "RegionOne",
+            "url": format!("http://{host}{path}")}]})
+    }));
     Reply::Answer(
         201,
         "application/json",
@@ -60,7 +70,7 @@ fn keystone(request: &Request, life_seconds: u64) -> Reply {
 }
 
 /// A server whose Keystone is well, and whose Nova does what `nova` says.
-async fn cloud(nova: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Scripted {
+pub async fn cloud(nova: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Scripted {
     Scripted::start(move |request| match request.path.as_str() {
         "/v3/auth/tokens" => keystone(request, 3600),
         _ => nova(request),
@@ -68,13 +78,29 @@ async fn cloud(nova: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Scri
     .await
 }
 
-struct Bench {
-    openstack: Openstack,
+/// The same, with a Neutron beside the Nova, its paths beginning with `/v2.0/`.
+pub async fn cloud_with_network(
+    services: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+) -> Scripted {
+    Scripted::start(move |request| match request.path.as_str() {
+        "/v3/auth/tokens" => keystone_with(request, 3600, &[("network", "/v2.0")]),
+        _ => services(request),
+    })
+    .await
+}
+
+pub struct Bench {
+    pub openstack: Openstack,
     clock: Arc<TestClock>,
     vault: Arc<TokenVault>,
 }
 
 fn bench(url: &str) -> Bench {
+    bench_with(url, |machine| machine)
+}
+
+/// With machines that differ from the usual ones.
+pub fn bench_with(url: &str, differing: impl FnOnce(Machine) -> Machine) -> Bench {
     rhizome_actions::install_crypto_provider();
     let join = JoinOptions {
         endpoint: "10.0.0.10:6443".to_owned(),
@@ -103,7 +129,7 @@ fn bench(url: &str) -> Bench {
         ca_file: None,
         cluster: "blue".to_owned(),
         poll: Duration::from_secs(10),
-        machines: [("workers".into(), machine)].into(),
+        machines: [("workers".into(), differing(machine))].into(),
     };
     let clock = TestClock::new();
     let vault = Arc::new(TokenVault::new());
@@ -117,7 +143,7 @@ fn bench(url: &str) -> Bench {
 
 impl Bench {
     /// With the operation's join token in the vault.
-    fn with_token(self) -> (Self, JoinToken) {
+    pub fn with_token(self) -> (Self, JoinToken) {
         let expires = self.clock.now().wall.plus(Duration::from_secs(1200));
         let token = JoinToken::new(OPERATION, expires);
         self.vault.put(OPERATION, token.clone());
@@ -133,7 +159,7 @@ fn vm() -> VmRef {
     }
 }
 
-fn create() -> ActionKind {
+pub fn create() -> ActionKind {
     ActionKind::CreateServer {
         node: "w-1".into(),
         metadata: marks(&OPERATION.to_string()),
@@ -157,7 +183,7 @@ fn changes() -> Vec<ActionKind> {
     ]
 }
 
-fn empty_list() -> Reply {
+pub fn empty_list() -> Reply {
     json(200, value!({"servers": []}))
 }
 
@@ -202,6 +228,33 @@ async fn a_server_is_created_once_with_its_marks_and_its_token() {
         post.headers["x-openstack-request-id"]
     );
     assert!(post.headers["x-openstack-request-id"].starts_with("req-"));
+}
+
+#[tokio::test]
+async fn a_server_is_created_in_its_pools_group_and_with_its_key_if_it_names_them() {
+    for (group, key) in [(None, None), (Some("group-1"), Some("ops"))] {
+        let cloud = cloud(|request| match request.method.as_str() {
+            "POST" => json(202, value!({"server": {"id": "a"}})),
+            _ => empty_list(),
+        })
+        .await;
+        let named = |machine| Machine {
+            server_group: group.map(str::to_owned),
+            key_name: key.map(str::to_owned),
+            ..machine
+        };
+        let (bench, _) = bench_with(&cloud.url, named).with_token();
+        bench
+            .openstack
+            .execute(&action(create()), TestGate::open())
+            .await
+            .unwrap();
+        let body = cloud.requests().pop().unwrap().json();
+        let hints = group.map(|group| value!({"group": group}));
+        assert_eq!(body.get("os:scheduler_hints"), hints.as_ref());
+        let key = key.map(Value::from);
+        assert_eq!(body["server"].get("key_name"), key.as_ref());
+    }
 }
 
 #[tokio::test]
@@ -807,6 +860,44 @@ async fn no_secret_is_logged_or_told_whatever_nova_echoes() {
         &user_data,
     ] {
         assert!(!shown.contains(secret), "`{secret}` is shown");
+    }
+}
+
+#[tokio::test]
+async fn a_call_can_be_followed_by_its_request_ids() {
+    let log = Log::capture();
+    let cloud = cloud(|request| match request.method.as_str() {
+        "GET" => json(200, value!({"server": server("a", "ACTIVE")})),
+        _ => json(400, value!({"badRequest": {"code": 400, "message": "no"}})),
+    })
+    .await;
+    let stop = action(ActionKind::StopServer { vm: vm() });
+    let bench = bench(&cloud.url);
+    let failure = bench
+        .openstack
+        .execute(&stop, TestGate::open())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        failure.message,
+        "stop_server: answered 400 (request req-theirs): no"
+    );
+    let requests = cloud.requests();
+    let ours = &requests.last().unwrap().headers["x-openstack-request-id"];
+    let text = log.text();
+    let line = text
+        .lines()
+        .find(|line| line.contains("openstack answered") && line.contains("stop_server"))
+        .unwrap();
+    for part in [
+        "DEBUG",
+        "method=POST",
+        "path=\"/v2.1/servers/a/action\"",
+        "status=400",
+        "request_id=\"req-theirs\"",
+        &format!("global_request_id=\"{ours}\""),
+    ] {
+        assert!(line.contains(part), "`{part}` is not in: {line}");
     }
 }
 

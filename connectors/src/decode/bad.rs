@@ -109,8 +109,8 @@ pub struct BadRecord {
 }
 
 impl BadRecord {
-    /// Complaints about one input that are kept with their detail. More are counted only: a
-    /// body of a million bad lines must not become a million strings.
+    /// Complaints about one input that are kept with their detail. More are counted by reason
+    /// only: a body of a million bad lines must not become a million strings.
     pub const MAX_KEPT: usize = 100;
 }
 
@@ -132,13 +132,14 @@ pub(crate) fn shown(text: &str) -> String {
 #[derive(Debug, Default)]
 pub(crate) struct BadList {
     kept: Vec<BadRecord>,
-    total: usize,
+    /// All of them, in the order of [`BadReason::ALL`].
+    by_reason: [usize; BadReason::ALL.len()],
 }
 
 impl BadList {
     pub(crate) fn clear(&mut self) {
         self.kept.clear();
-        self.total = 0;
+        self.by_reason.fill(0);
     }
 
     pub(crate) fn kept(&self) -> &[BadRecord] {
@@ -146,7 +147,11 @@ impl BadList {
     }
 
     pub(crate) fn total(&self) -> usize {
-        self.total
+        self.by_reason.iter().sum()
+    }
+
+    pub(crate) fn by_reason(&self) -> impl Iterator<Item = (BadReason, usize)> + '_ {
+        BadReason::ALL.into_iter().zip(self.by_reason)
     }
 
     pub(crate) fn push(
@@ -156,7 +161,9 @@ impl BadList {
         reason: BadReason,
         detail: impl FnOnce() -> String,
     ) {
-        self.total += 1;
+        if let Some(count) = self.by_reason.get_mut(reason as usize) {
+            *count += 1;
+        }
         if self.kept.len() < BadRecord::MAX_KEPT {
             self.kept.push(BadRecord {
                 index,

@@ -11,6 +11,7 @@ use rdkafka::ClientConfig;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 
+use super::settings::{OURS, SettingError, check_setting};
 use crate::auth::{AuthError, SecretSource};
 
 /// Which records to read, and how to reach them.
@@ -55,6 +56,9 @@ pub struct KafkaTls {
     /// Its key, PEM.
     #[serde(default)]
     pub key: Option<PathBuf>,
+    /// Where the password of the key is, if it is encrypted.
+    #[serde(default)]
+    pub key_password: Option<SecretSource>,
 }
 
 /// SASL credentials.
@@ -94,22 +98,20 @@ pub enum OptionsError {
         "`{0}` is not the name of a topic: letters, digits, `.`, `_` and `-`, at most 249 (patterns are not taken)"
     )]
     Topic(String),
-    /// A setting that decides about loss.
-    #[error(
-        "`librdkafka.{0}` cannot be set: Rhizome sets it itself, because records would be lost or decided on twice otherwise"
-    )]
-    Reserved(String),
-    /// A setting that librdkafka does not know or take.
-    #[error("`librdkafka.{name}`: {reason}")]
-    Refused {
+    /// A setting of librdkafka that cannot be set.
+    #[error("`librdkafka.{name}` {why}")]
+    Setting {
         /// Its name.
         name: String,
-        /// librdkafka's words.
-        reason: String,
+        /// Why.
+        why: SettingError,
     },
     /// A certificate without its key, or the other way round.
     #[error("`tls.cert` and `tls.key` belong together: name both or neither")]
     HalfCertificate,
+    /// A password, and nothing that it opens.
+    #[error("`tls.key_password` opens `tls.key`: name that too, or leave it out")]
+    KeyPasswordAlone,
     /// The password would cross the network as it is.
     #[error("`PLAIN` sends the password as it is: add `tls`, or use `SCRAM-SHA-512`")]
     PlainWithoutTls,
@@ -126,70 +128,6 @@ pub enum OptionsError {
         source: std::io::Error,
     },
 }
-
-/// Settings that decide what is read twice, lost, or trusted. Not to be changed from outside.
-const OURS: [(&str, &str); 19] = [
-    // Stored only when what a record led to is journaled, and committed soon after.
-    ("enable.auto.offset.store", "false"),
-    ("enable.auto.commit", "true"),
-    ("auto.commit.interval.ms", "1000"),
-    // The only safe one: both others lose records silently or loop for ever after damage
-    // (`partitions.rs` resumes by itself).
-    ("auto.offset.reset", "error"),
-    // A damaged record makes the position jump to a nonsense offset if checksums are checked;
-    // without, it shows as a batch that cannot be unpacked, which is passed over.
-    ("check.crcs", "false"),
-    ("enable.partition.eof", "true"),
-    ("isolation.level", "read_committed"),
-    // Partitions that stay are not interrupted when a member comes or goes.
-    ("partition.assignment.strategy", "cooperative-sticky"),
-    ("group.protocol", "classic"),
-    // The default of 5 min would hide a new topic or partition for as long.
-    ("topic.metadata.refresh.interval.ms", "5000"),
-    // The default of 10 s was waited for after each outage.
-    ("reconnect.backoff.max.ms", "1000"),
-    // The default of 1 s halves the rate when catching up; 0 burns a core.
-    ("fetch.queue.backoff.ms", "20"),
-    // Requests wait behind a fetch on the same connection, so this bounds every look-up.
-    ("fetch.wait.max.ms", "100"),
-    // Memory for what is fetched ahead: 64 MiB, or 100,000 messages a partition.
-    ("queued.max.messages.kbytes", "65536"),
-    ("queued.min.messages", "100000"),
-    // A member that died is missed after this long; nobody reads its partitions until then.
-    ("session.timeout.ms", "10000"),
-    ("heartbeat.interval.ms", "1000"),
-    ("max.poll.interval.ms", "300000"),
-    ("allow.auto.create.topics", "false"),
-];
-
-/// Settings that an option of ours makes.
-const MADE: [&str; 14] = [
-    "bootstrap.servers",
-    "metadata.broker.list",
-    "group.id",
-    "security.protocol",
-    "ssl.ca.location",
-    "ssl.certificate.location",
-    "ssl.key.location",
-    "enable.ssl.certificate.verification",
-    "ssl.endpoint.identification.algorithm",
-    "sasl.mechanism",
-    "sasl.mechanisms",
-    "sasl.username",
-    "sasl.password",
-    "receive.message.max.bytes",
-];
-
-/// Those of [`OURS`] that trade speed for memory and may be set all the same.
-const TUNABLE: [&str; 7] = [
-    "fetch.queue.backoff.ms",
-    "fetch.wait.max.ms",
-    "queued.max.messages.kbytes",
-    "queued.min.messages",
-    "reconnect.backoff.max.ms",
-    "session.timeout.ms",
-    "heartbeat.interval.ms",
-];
 
 impl KafkaOptions {
     /// Looks for everything that is wrong, without connecting anywhere.
@@ -214,19 +152,10 @@ impl KafkaOptions {
         self.set_sizes(&mut config);
         self.set_security(&mut config)?;
         for (name, value) in &self.librdkafka {
-            let reserved = MADE.contains(&name.as_str())
-                || OURS.iter().any(|(ours, _)| ours == name) && !TUNABLE.contains(&name.as_str());
-            if reserved {
-                return Err(OptionsError::Reserved(name.clone()));
-            }
-            let mut alone = ClientConfig::new();
-            alone.set(name, value);
-            if let Err(error) = alone.create_native_config() {
-                return Err(OptionsError::Refused {
-                    name: name.clone(),
-                    reason: error.to_string(),
-                });
-            }
+            check_setting(name, value).map_err(|why| OptionsError::Setting {
+                name: name.clone(),
+                why,
+            })?;
             config.set(name, value);
         }
         Ok(config)
@@ -242,15 +171,7 @@ impl KafkaOptions {
         if self.group.is_empty() {
             return Err(OptionsError::Empty("group"));
         }
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        match self
-            .topics
-            .iter()
-            .find(|topic| topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal))
-        {
-            Some(topic) => Err(OptionsError::Topic(topic.clone())),
-            None => Ok(()),
-        }
+        self.topics.iter().try_for_each(|topic| check_topic(topic))
     }
 
     /// librdkafka wants the answer to be larger than the fetch by at least 512 bytes.
@@ -285,6 +206,13 @@ impl KafkaOptions {
                     config.set(name, path.to_string_lossy());
                 }
             }
+            if let Some(password) = &tls.key_password {
+                if tls.key.is_none() {
+                    return Err(OptionsError::KeyPasswordAlone);
+                }
+                let password = password.load("kafka.tls.key_password")?;
+                config.set("ssl.key.password", password.expose_secret());
+            }
         }
         if let Some(sasl) = &self.sasl {
             if sasl.mechanism == SaslMechanism::Plain && self.tls.is_none() {
@@ -297,6 +225,19 @@ impl KafkaOptions {
         }
         Ok(())
     }
+}
+
+/// Says whether `topic` is the whole name of one topic.
+///
+/// # Errors
+///
+/// Returns [`OptionsError::Topic`] if it is not.
+pub fn check_topic(topic: &str) -> Result<(), OptionsError> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if topic.is_empty() || topic.len() > 249 || !topic.chars().all(legal) {
+        return Err(OptionsError::Topic(topic.to_owned()));
+    }
+    Ok(())
 }
 
 impl SaslMechanism {
@@ -344,23 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn the_settings_that_hurt_are_set_and_cannot_be_overridden() {
+    fn the_settings_that_hurt_are_set() {
         for (name, value) in OURS {
             assert_eq!(options().client_config().unwrap().get(name), Some(value));
-            if !TUNABLE.contains(&name) {
-                let mut options = options();
-                options.librdkafka.insert(name.into(), value.into());
-                let error = options.check().unwrap_err();
-                assert!(matches!(&error, OptionsError::Reserved(set) if set == name));
-            }
-        }
-        for name in MADE {
-            let mut options = options();
-            options.librdkafka.insert(name.into(), "x".into());
-            assert!(matches!(
-                options.check(),
-                Err(OptionsError::Reserved(set)) if set == name
-            ));
         }
     }
 
@@ -373,16 +300,18 @@ mod tests {
         let config = good.client_config().unwrap();
         assert_eq!(config.get("client.rack"), Some("a"));
         assert_eq!(config.get("fetch.wait.max.ms"), Some("10"));
-        let mut bad = options();
-        bad.librdkafka.insert("client.rak".into(), "a".into());
-        let text = bad.check().unwrap_err().to_string();
-        assert!(text.contains("client.rak"), "{text}");
+        for name in ["client.rak", "auto.offset.reset", "ssl.key.password"] {
+            let mut bad = options();
+            bad.librdkafka.insert(name.into(), "earliest".into());
+            let text = bad.check().unwrap_err().to_string();
+            assert!(text.starts_with(&format!("`librdkafka.{name}` ")), "{text}");
+        }
     }
 
     #[test]
     fn every_bad_setting_is_named() {
         type Spoil = fn(&mut KafkaOptions);
-        let cases: [(Spoil, &str); 7] = [
+        let cases: [(Spoil, &str); 8] = [
             (|o| o.brokers.clear(), "`brokers` is empty"),
             (|o| o.topics.clear(), "`topics` is empty"),
             (|o| o.group.clear(), "`group` is empty"),
@@ -395,6 +324,15 @@ mod tests {
                     });
                 },
                 "`tls.cert` and `tls.key`",
+            ),
+            (
+                |o| {
+                    o.tls = Some(KafkaTls {
+                        key_password: Some(SecretSource::Env("UNSET".into())),
+                        ..KafkaTls::default()
+                    });
+                },
+                "`tls.key_password` opens `tls.key`",
             ),
             (
                 |o| {
@@ -428,6 +366,23 @@ mod tests {
     fn unknown_keys_are_refused() {
         let text = r#"{"brokers": ["b"], "topics": ["t"], "topic": "t"}"#;
         assert!(serde_json::from_str::<KafkaOptions>(text).is_err());
+    }
+
+    #[test]
+    fn the_password_of_the_key_comes_from_its_file_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        std::fs::write(&file, "open sesame\n").unwrap();
+        let mut options = options();
+        options.tls = Some(KafkaTls {
+            cert: Some(file.clone()),
+            key: Some(file.clone()),
+            key_password: Some(SecretSource::File(file)),
+            ca: None,
+        });
+        let config = options.client_config().unwrap();
+        assert_eq!(config.get("ssl.key.password"), Some("open sesame"));
+        assert!(!format!("{options:?}").contains("open sesame"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the Kafka connector counts. Plain numbers; `src/status.rs` shows them.
+//! What the Kafka connector counts. Plain numbers; `src/metrics/inputs.rs` shows them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

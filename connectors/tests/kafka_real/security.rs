@@ -15,6 +15,7 @@ fn tls(kafka: &Kafka, ca: &str, certificate: bool) -> Option<KafkaTls> {
         ca: Some(kafka.get(ca).into()),
         cert: certificate.then(|| kafka.get("cert").into()),
         key: certificate.then(|| kafka.get("key").into()),
+        key_password: None,
     })
 }
 

@@ -64,7 +64,7 @@ impl Engine {
         let what = format!("{} of {}", kind.name(), operation.id);
         let key = Refusal::key_of(&operation.pool, node.as_ref(), &origin, &what);
         let told = self.state.refused.get(&key);
-        if told.is_some_and(|told| told.covers(reason, None)) {
+        if told.is_some_and(|told| told.covers(reason, None, now.wall)) {
             return;
         }
         self.emit(Record::Refusal {

@@ -1,6 +1,6 @@
 //! What leaves: records for the journal, refusals, notices, and what is kept for `why`.
 
-use super::{Engine, RECENT_KEPT, Story};
+use super::Engine;
 use crate::decision::{Evidence, Proposal, Reason, Refusal};
 use crate::guard::Refused;
 use crate::journal::Record;
@@ -14,8 +14,8 @@ impl Engine {
         self.state.apply(&record);
         self.unsettle(&record);
         match &record {
-            Record::Decision { decision } => self.remember(Story::Decision(decision.clone())),
-            Record::Refusal { refusal } => self.remember(Story::Refusal(refusal.clone())),
+            Record::Decision { decision } => self.recent.decided(decision),
+            Record::Refusal { refusal } => self.recent.refused(refusal),
             _ => {}
         }
         self.out.records.push(record);
@@ -51,7 +51,7 @@ impl Engine {
         let what = crate::story::asked(&proposal.ask);
         let key = Refusal::key_of(pool, node, &proposal.origin, &what);
         let told = self.state.refused.get(&key);
-        if told.is_some_and(|told| told.covers(reason, proposal.since)) {
+        if told.is_some_and(|told| told.covers(reason, Some(proposal), now.wall)) {
             return;
         }
         let refusal = Refusal {
@@ -83,12 +83,5 @@ impl Engine {
             subject: None,
             text,
         });
-    }
-
-    fn remember(&mut self, story: Story) {
-        if self.recent.len() == RECENT_KEPT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(story);
     }
 }

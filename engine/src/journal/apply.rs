@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Brake, HEAL_MEMORY, Record, Removal, STAYED_MEMORY, State};
 use crate::action::{Action, ActionKind, FailureKind};
-use crate::decision::{Origin, Told};
+use crate::decision::Origin;
 use crate::event::Wish;
 use crate::names::{NodeName, OperationId, VmId};
 use crate::remediation::{Ending, Moment, Operation, OperationKind, Phase, Stopped};
@@ -38,7 +38,7 @@ impl State {
                     self.refused.grant(pool, decision.node.as_ref(), by);
                 }
             }
-            Record::Refusal { refusal } => self.refused.insert(refusal.key(), Told::of(refusal)),
+            Record::Refusal { refusal } => self.refused.tell(refusal),
             Record::Operation { operation } => self.operation(operation),
             Record::Intent { at, action } => {
                 self.removal(*at, action);

@@ -8,10 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::decision::{Origin, Refusal, RefusalKey, Told};
 use crate::names::{NodeName, PoolName};
 
-/// Refusals kept: three rules on each of 20,000 nodes, some 3 MB. Nodes that others delete leave theirs
-/// behind; one that is forgotten is journaled once more if it still stands, and so there have to be
-/// more than may ever stand at once.
-pub(super) const REFUSED_KEPT: usize = 65_536;
+/// Refusals kept at most: three rules on each of 20,000 nodes, some 4 MB. Nodes that others delete leave
+/// theirs behind; one that is forgotten is journaled once more if it still stands.
+const REFUSED_KEPT: usize = 65_536;
 
 /// The refusals that were told last, by whose asking for what, and of which node.
 ///
@@ -41,22 +40,41 @@ impl Refused {
         self.told.get(&key.asked)?.get(&key.node).copied()
     }
 
-    /// Notes what was told. Of too many the first is forgotten.
-    pub(super) fn insert(&mut self, key: RefusalKey, told: Told) {
+    /// Notes what is told. Of too many the oldest are forgotten.
+    pub(super) fn tell(&mut self, refusal: &Refusal) {
+        let key = refusal.key();
+        let told = Told::after(self.get(&key), refusal);
+        self.insert(key, told);
+        if self.count > REFUSED_KEPT {
+            self.forget_oldest();
+        }
+    }
+
+    fn insert(&mut self, key: RefusalKey, told: Told) {
         let nodes = self.told.entry(key.asked).or_default();
         if nodes.insert(key.node, told).is_none() {
             self.count += 1;
         }
-        while self.count > REFUSED_KEPT
-            && let Some(mut first) = self.told.first_entry()
-        {
-            if first.get_mut().pop_first().is_some() {
-                self.count -= 1;
-            }
-            if first.get().is_empty() {
-                first.remove();
-            }
-        }
+    }
+
+    /// Forgets a quarter: it is looked through seldom.
+    fn forget_oldest(&mut self) {
+        let all = self.told.values().flat_map(BTreeMap::values);
+        let mut times: Vec<_> = all.map(|told| told.at).collect();
+        let quarter = times.len() / 4;
+        let (before, until, _) = times.select_nth_unstable(quarter);
+        let until = *until;
+        // Of those that were told at the same time, so many.
+        let mut ties = before.iter().filter(|at| **at == until).count();
+        self.told.retain(|_, nodes| {
+            nodes.retain(|_, told| {
+                let tied = told.at == until && ties > 0;
+                ties -= usize::from(tied);
+                !tied && told.at >= until
+            });
+            !nodes.is_empty()
+        });
+        self.count = self.told.values().map(BTreeMap::len).sum();
     }
 
     /// What `origin` asked for of the pool or of this node is granted.

@@ -234,6 +234,7 @@ impl Engine {
             why,
             evidence: Evidence::default(),
             since: None,
+            entered: None,
         };
         let (desired, origin) = match self.state.desired.get(name) {
             Some((desired, origin)) => (*desired, origin.clone()),

@@ -6,7 +6,7 @@ use crate::engine::Answer;
 use crate::event::{Batch, Form, Input, SourceName, Wish};
 use crate::guard::tests::rung;
 use crate::journal::Record;
-use crate::lab::{BEGIN, Lab, Plan, Row, on_engine_stack, play, pool};
+use crate::lab::{BEGIN, Lab, Plan, Row, on_engine_stack, play, policies, pool};
 use crate::names::{OperationId, RuleId};
 
 fn nothing(_: &mut Lab) {}
@@ -231,6 +231,12 @@ fn a_refusal_is_journaled_when_it_changes_or_is_asked_for_anew() {
         });
         warm(&mut lab);
         lab.cpu(Some(0.95));
+        lab.run(600);
+        assert_eq!(lab.reasons(), [Reason::AtMaximum]);
+        // An edit elsewhere changes nothing of it.
+        let other = r#"heal("workers").when(silent("1h")).ladder(["reboot"]);"#;
+        let edited = policies(&format!("{}{other}", Plan::default().policy));
+        lab.step(Input::Policies(edited));
         lab.run(600);
         assert_eq!(lab.reasons(), [Reason::AtMaximum]);
         // The rule that goes on to hold is not known to have held: it is said once more.

@@ -18,6 +18,10 @@ use super::load::{Loaded, Parts};
 use super::tree::{Comparison, Number, Truth};
 use super::{Rule, RuleKind, Signal, vocabulary};
 
+/// What a VM takes at the least until it is a Ready node and its agent has spoken: it boots, pulls images and
+/// asks to join. With less between two looks a rule answers one rise of the load twice.
+const PROVISIONING: Duration = Duration::from_secs(120);
+
 /// Alternatives that a condition is taken apart into; one with more is passed over.
 const MAX_ALTERNATIVES: usize = 64;
 
@@ -280,6 +284,14 @@ impl<'a> Check<'a> {
                 "the cooldown `{}` is shorter than the hold `{}` and so never felt: make it longer",
                 format_duration(rule.cooldown),
                 format_duration(rule.hold)
+            );
+            self.find(parts, parts.cooldown_at, message);
+        } else if matches!(rule.kind, RuleKind::ScaleUp(_)) && rule.cooldown < PROVISIONING {
+            let message = format!(
+                "the cooldown `{}` is shorter than a machine takes to be made and to join, {} at the \
+                 least: the rule asks for more before the last one serves; make it longer",
+                format_duration(rule.cooldown),
+                format_duration(PROVISIONING)
             );
             self.find(parts, parts.cooldown_at, message);
         }

@@ -275,6 +275,10 @@ fn doubts_are_told_with_a_place_and_a_witness() {
                 .to_owned(),
             "shorter than the hold",
         ),
+        (
+            "scale_up(\"workers\").when(size() < 3).cooldown(\"90s\");".to_owned(),
+            "1:38 the cooldown `1m30s` is shorter than a machine takes",
+        ),
     ];
     for (text, wanted) in cases {
         let told = findings(&text);

@@ -281,6 +281,10 @@ impl Turn<'_> {
 
     /// Turns round.
     pub(super) fn undo(&self, mut operation: Operation, ending: Ending) -> Operation {
+        if unseen(&operation) {
+            // That no list shows it says as little as if it had never been heard of.
+            operation.doubt.get_or_insert(self.context.here());
+        }
         let made: &[Step] = if operation.creates_vm() {
             &[
                 Step::UndoToken,
@@ -313,14 +317,27 @@ impl Turn<'_> {
         self.pass(operation)
     }
 
-    /// Whether the new node, which has joined, may still serve. Not seen is not gone.
+    /// Whether the new node, which has joined, may still serve. Not seen is not gone; one of its name
+    /// that runs on another VM says nothing for ours.
     fn may_serve(&self, operation: &Operation) -> bool {
-        match operation.new.as_ref().map(|new| self.seen.node(&new.node)) {
-            Some(Sight::There(node)) => node.ready == Ready::True,
-            Some(Sight::Unknown) => true,
-            Some(Sight::Gone { .. }) | None => false,
+        let Some(new) = &operation.new else {
+            return false;
+        };
+        match self.seen.node(&new.node) {
+            Sight::There(node) => {
+                let ours = node.vm.is_none() || node.vm == new.vm;
+                node.ready == Ready::True && ours
+            }
+            Sight::Unknown => true,
+            Sight::Gone { .. } => false,
         }
     }
+}
+
+/// Whether it has made a VM that no list has shown yet.
+fn unseen(operation: &Operation) -> bool {
+    let new = operation.new.as_ref().filter(|_| operation.creates_vm());
+    new.is_some_and(|new| new.vm.is_some() && new.created.is_none())
 }
 
 /// Whether somebody had stopped the old VM before it was decided on.

@@ -43,9 +43,19 @@ pub(super) fn is_active(view: &View<'_>) -> Test {
             ServerStatus::Deleted => Test::Failed("the VM was deleted".to_owned()),
             _ => Test::NotYet,
         },
-        Sight::Gone { asked } if is_since(view, asked) => Test::Failed("the VM is gone".to_owned()),
+        Sight::Gone { asked } if is_since(view, asked) && has_settled(view, asked) => {
+            Test::Failed("the VM is gone".to_owned())
+        }
         Sight::Gone { .. } | Sight::Unknown => Test::NotYet,
     }
+}
+
+/// Whether a list that lacks the new VM says anything of it. One that no list has shown yet may be
+/// younger than what answers: a replica that lags.
+fn has_settled(view: &View<'_>, asked: Now) -> bool {
+    let seen = view.made().is_some_and(|new| new.created.is_some());
+    let since = view.operation.step_began;
+    seen || since.until(view.context.moment(asked)) >= view.context.limits.settle
 }
 
 pub(super) fn has_joined(view: &View<'_>) -> Test {

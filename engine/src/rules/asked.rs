@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Rules, Watch};
+use super::{Asking, Rules, Watch};
 use crate::decision::Proposal;
 use crate::event::Alert;
 use crate::policy::{RuleKind, Signal, SignalReader, Subject};
@@ -37,7 +37,8 @@ impl Rules {
                 continue;
             }
             let subject = Subject::Alert(alert.clone());
-            for proposal in self.propose(place, &subject, &mut NoSignals, watch, sight.now.wall) {
+            let asking = Asking::once(sight.now.wall);
+            for proposal in self.propose(place, &subject, &mut NoSignals, watch, asking) {
                 self.stand(Asked {
                     proposal: Arc::new(proposal),
                     until: sight.now.mono.plus(ALERT_STANDS),

@@ -51,6 +51,31 @@ impl Watch {
     }
 }
 
+/// How long a body asks already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asking {
+    since: Timestamp,
+    entered: Option<Timestamp>,
+}
+
+impl Asking {
+    /// It asks since then and is entered again now.
+    pub(super) fn again(since: Timestamp, now: Timestamp) -> Self {
+        Self {
+            since,
+            entered: Some(now),
+        }
+    }
+
+    /// It is entered now and not again.
+    pub(super) fn once(now: Timestamp) -> Self {
+        Self {
+            since: now,
+            entered: None,
+        }
+    }
+}
+
 impl Rules {
     /// Asks a condition that is a closure. One that fails does not hold.
     pub(super) fn closure_holds<R: SignalReader>(
@@ -71,14 +96,13 @@ impl Rules {
         }
     }
 
-    /// Enters a body; what it proposes is asked for since then.
     pub(super) fn propose<R: SignalReader>(
         &mut self,
         place: usize,
         subject: &Subject,
         reader: &mut R,
         watch: &Watch,
-        since: Timestamp,
+        asking: Asking,
     ) -> Vec<Proposal> {
         let policies = Arc::clone(&self.policies);
         let Some(rule) = policies.rules().get(place) else {
@@ -129,7 +153,8 @@ impl Rules {
                     ask,
                     why,
                     evidence: evidence.clone(),
-                    since: Some(since),
+                    since: Some(asking.since),
+                    entered: asking.entered,
                 }
             })
             .collect()

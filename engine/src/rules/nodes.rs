@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::timers::SLICE_MS;
-use super::{Held, Rules, Standing, Watch, facts};
+use super::{Asking, Held, Rules, Standing, Watch, facts};
 use crate::cluster::{Member, PoolSlot};
 use crate::policy::{Subject, Verdict};
 use crate::signals::{MemoReader, NodeReader, Sight};
@@ -137,23 +137,23 @@ impl Rules {
                 self.closure_holds(place, &looked.subject(), &mut reader, watch)
             };
             any |= holds;
-            match self.held(place, slot.0 as usize, holds, sight.now.mono, rule.hold) {
+            match self.held(place, slot.0 as usize, holds, sight.now, rule.hold) {
                 Held::No | Held::NotYet => {}
                 Held::Ends => {
                     self.nodes.remove(&(slot, place));
                 }
                 // Set once, not with each record of the hold.
                 Held::Begins(due) => self.arm(due, slot),
-                Held::Yes => {
+                Held::Yes(since) => {
                     let standing = self.nodes.get(&(slot, place));
                     let again = standing
                         .is_none_or(|standing| sight.now.mono.since(standing.ran()) >= BODY_AGAIN);
                     if again {
-                        let since = standing.map_or(sight.now.wall, Standing::since);
                         let subject = looked.subject();
-                        let proposals = self.propose(place, &subject, &mut reader, watch, since);
+                        let asking = Asking::again(since, sight.now.wall);
+                        let proposals = self.propose(place, &subject, &mut reader, watch, asking);
                         self.fresh.of_node(slot, &proposals);
-                        let standing = Standing::new(proposals, (since, sight.now.mono), None);
+                        let standing = Standing::new(proposals, sight.now.mono, None);
                         self.nodes.insert((slot, place), standing);
                     }
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::sums::SumReader;
-use super::{Held, Rules, Standing, Watch, facts};
+use super::{Asking, Held, Rules, Standing, Watch, facts};
 use crate::cluster::PoolSlot;
 use crate::policy::{Subject, Verdict};
 use crate::signals::{PoolReader, Sight};
@@ -59,17 +59,18 @@ impl Rules {
                 assert_ne!(verdict, Verdict::True, "rule {place} was ruled out");
             }
             let holds = !out && policies.verdict(place, &mut reader) == Verdict::True;
-            let held = self.held(place, usize::from(pool.0), holds, sight.now.mono, rule.hold);
-            if held != Held::Yes {
+            let held = self.held(place, usize::from(pool.0), holds, sight.now, rule.hold);
+            let Held::Yes(since) = held else {
                 self.pools.remove(&(pool, place));
-            } else if self.runs_again(pool, place, sight) {
+                continue;
+            };
+            if self.runs_again(pool, place, sight) {
                 let facts = facts(sight, pool);
                 let size = Some(facts.size);
                 let subject = Subject::Pool(facts);
-                let standing = self.pools.get(&(pool, place));
-                let since = standing.map_or(sight.now.wall, Standing::since);
-                let proposals = self.propose(place, &subject, &mut reader, watch, since);
-                let standing = Standing::new(proposals, (since, sight.now.mono), size);
+                let asking = Asking::again(since, sight.now.wall);
+                let proposals = self.propose(place, &subject, &mut reader, watch, asking);
+                let standing = Standing::new(proposals, sight.now.mono, size);
                 self.fresh.of_all();
                 self.pools.insert((pool, place), standing);
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Rules;
 use crate::decision::{Ask, Proposal};
 use crate::planner::Settled;
-use crate::time::{Monotonic, Timestamp};
+use crate::time::Monotonic;
 use crate::window::NodeSlot;
 
 /// A node, and the place of one of its rules.
@@ -52,8 +52,6 @@ impl Fresh {
 #[derive(Debug)]
 pub(crate) struct Standing {
     proposals: Arc<[Proposal]>,
-    /// Since when the condition holds.
-    since: Timestamp,
     ran: Monotonic,
     /// The size that a pool's body was told.
     size: Option<u32>,
@@ -61,15 +59,10 @@ pub(crate) struct Standing {
 }
 
 impl Standing {
-    /// What a body proposed that was entered just now, while its condition holds since then.
-    pub(super) fn new(
-        proposals: Vec<Proposal>,
-        (since, ran): (Timestamp, Monotonic),
-        size: Option<u32>,
-    ) -> Self {
+    /// What a body that was entered just now proposed.
+    pub(super) fn new(proposals: Vec<Proposal>, ran: Monotonic, size: Option<u32>) -> Self {
         Self {
             proposals: proposals.into(),
-            since,
             ran,
             size,
             settled: None,
@@ -83,10 +76,6 @@ impl Standing {
     /// Why it need not be weighed, if so.
     pub(crate) fn settled(&self) -> Option<Settled> {
         self.settled
-    }
-
-    pub(super) fn since(&self) -> Timestamp {
-        self.since
     }
 
     /// When the body was entered.

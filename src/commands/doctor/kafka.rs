@@ -38,7 +38,8 @@ pub(super) async fn examine(loaded: &Loaded) -> Vec<Finding> {
     if !reached {
         return found;
     }
-    let options = inputs::kafka_options(config, loaded);
+    // The run's own group, not a dry run's: its rights are those that are needed in the end.
+    let options = inputs::kafka_options(config, loaded, false);
     match tokio::task::spawn_blocking(move || kafka::examine(&options, ANSWER)).await {
         Ok(Ok(examined)) => found.extend(told(examined, &config.group)),
         Ok(Err(error)) => found.push(not_asked(&error)),

@@ -140,6 +140,89 @@ fn variables_are_a_cloud_of_their_own_that_is_taken_unless_one_is_named() {
 }
 
 #[test]
+fn of_project_and_domain_what_stands_outside_of_auth_wins_and_of_all_else_what_stands_in_it() {
+    let text = "clouds:\n  a:\n    project_name: outside\n    user-domain-name: outside\n    \
+                username: outside\n    password: outside\n    tenant_name: older\n    \
+                auth: {auth_url: 'http://a', project_name: inside, user_domain_name: inside, \
+                project_domain_name: inside, user_name: inside, password: inside}\n";
+    let place = Place::new().file("work/clouds.yaml", text);
+    let Credentials::Password {
+        username,
+        user_domain,
+        password,
+        project,
+        project_domain,
+    } = place.find(None).unwrap().credentials
+    else {
+        panic!("no password");
+    };
+    let name = |text: &str| Named::Name(text.to_owned());
+    assert_eq!((project, user_domain), (name("outside"), name("outside")));
+    assert_eq!((username, project_domain), (name("inside"), name("inside")));
+    assert_eq!(password.expose_secret(), "inside");
+}
+
+#[test]
+fn no_cloud_of_a_file_may_have_the_name_of_the_variables() {
+    // Refused whether variables make up a cloud or not.
+    let file = |name: &str| Place::new().file("work/clouds.yaml", &cloud(name, "file"));
+    let taken = |place: Place| {
+        let error = place.find(None).unwrap_err();
+        assert!(matches!(error, CloudsError::Taken { .. }), "{error}");
+    };
+    taken(file("envvars"));
+    taken(file("envvars").set("OS_AUTH_URL", "http://env"));
+    taken(file("mine").set("OS_CLOUD_NAME", "mine"));
+    let free = file("envvars").set("OS_CLOUD_NAME", "mine");
+    assert_eq!(free.url(None), "http://file");
+}
+
+#[test]
+fn the_first_region_is_taken_with_what_holds_in_it() {
+    let auth = "auth: {auth_url: 'http://all', username: u, password: p, project_name: p}";
+    for (regions, region, url, interface) in [
+        (
+            "regions: [{name: one, values: {interface: internal, auth: {auth_url: 'http://one'}}}, two]",
+            "one",
+            "http://one",
+            Interface::Internal,
+        ),
+        (
+            "regions: [two, {name: one, values: {interface: internal}}]",
+            "two",
+            "http://all",
+            Interface::Public,
+        ),
+        (
+            "region_name: four, regions: [{name: three, values: {region_name: five, interface: }}]",
+            "three",
+            "http://all",
+            Interface::Public,
+        ),
+        (
+            "region_name: 'four,five'",
+            "four",
+            "http://all",
+            Interface::Public,
+        ),
+    ] {
+        let text = format!("clouds: {{a: {{interface: public, {regions}, {auth}}}}}");
+        let found = Place::new()
+            .file("work/clouds.yaml", &text)
+            .find(None)
+            .unwrap();
+        assert_eq!(found.region.as_deref(), Some(region), "{regions}");
+        assert_eq!(found.auth_url, url, "{regions}");
+        assert_eq!(found.interface, interface, "{regions}");
+        let username = match found.credentials {
+            Credentials::Password { username, .. } => username,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(username, Named::Name("u".to_owned()), "{regions}");
+    }
+}
+
+#[test]
 fn an_application_credential_and_ids_are_taken_as_they_are() {
     let text = "clouds:\n  app:\n    auth_type: v3applicationcredential\n    auth: {auth_url: 'http://a', \
                 application_credential_id: i, application_credential_secret: s}\n  \

@@ -123,6 +123,14 @@ fn machines_that_misbehave_lead_to_these_ends() {
         no_join: true,
         ..none
     };
+    let lag = Troubles {
+        lists_lag: true,
+        ..none
+    };
+    let taken = Troubles {
+        name_taken: true,
+        ..none
+    };
     let blocked = Troubles {
         blocked: true,
         ..none
@@ -172,6 +180,26 @@ fn machines_that_misbehave_lead_to_these_ends() {
             Case::Add,
             no_join,
             "failed: step wait_join took too long",
+        ),
+        ("lists that lag", Case::Add, lag, "done"),
+        ("lists of plain VMs that lag", Case::AddPlain, lag, "done"),
+        (
+            "lists that lag behind a replacement",
+            Case::ReplaceFenced,
+            lag,
+            "done",
+        ),
+        (
+            "another joins under its name and is Ready",
+            Case::Add,
+            taken,
+            "failed: the node `w-9` runs on another VM",
+        ),
+        (
+            "another joins under a replacement's name and is Ready",
+            Case::ReplaceServing,
+            taken,
+            "failed: the node `w-9` runs on another VM",
         ),
         (
             "a plain VM in ERROR",

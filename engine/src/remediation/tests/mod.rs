@@ -357,8 +357,11 @@ impl Run {
         vm.is_some_and(|vm| self.world.lost.contains(vm))
     }
 
-    /// Whether the node runs on a VM that somebody else took over: it is theirs as well.
+    /// Whether the node runs on a VM that is somebody else's, or was taken over: it is theirs as well.
     fn is_anothers(&self, node: &NodeView) -> bool {
+        if node.vm == Some(VmId::new(world::SOMEBODY_ELSES)) {
+            return true;
+        }
         let vm = node.vm.as_ref().filter(|vm| self.world.lost.contains(*vm));
         vm.is_some_and(|vm| self.world.has_vm(vm))
     }

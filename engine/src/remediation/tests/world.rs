@@ -22,6 +22,8 @@ pub(super) const BUILD: Duration = Duration::from_secs(20);
 const SLOW_BUILD: Duration = Duration::from_secs(1190);
 const JOIN: Duration = Duration::from_secs(20);
 const POLL: Duration = Duration::from_secs(10);
+/// How long lists that lag do so: less than a creation is given to settle.
+const LISTS_LAG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_secs(5);
 
 /// What is wrong with one call.
@@ -43,6 +45,9 @@ pub(super) enum Fault {
     Twice,
 }
 
+/// A VM that is none of this world's.
+pub(super) const SOMEBODY_ELSES: &str = "somebody-elses";
+
 /// What is wrong with the world as a whole.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Troubles {
@@ -54,8 +59,12 @@ pub(super) struct Troubles {
     pub no_address: bool,
     /// New VMs take all but ten seconds of the time that they have.
     pub slow_build: bool,
+    /// No list shows a new VM before it is a minute old: a replica that lags answers.
+    pub lists_lag: bool,
     /// New VMs never join.
     pub no_join: bool,
+    /// The Node that joins under a new VM's name runs on a VM of somebody else's.
+    pub name_taken: bool,
     /// A pod's budget never lets it go.
     pub blocked: bool,
     /// VMs cannot be stopped (their host is dead).
@@ -81,6 +90,8 @@ struct Server {
     alive: bool,
     /// Whether its disk is as its image, so that it has to join.
     blank: bool,
+    /// From when on lists show it.
+    listed: Monotonic,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -194,6 +205,7 @@ impl World {
             server.joins = None;
             server.alive = alive;
             server.blank = false;
+            server.listed = Monotonic::default();
             server.view.created
         };
         if self.kubernetes {
@@ -267,10 +279,15 @@ impl World {
         self.check();
         let polled = self.shown.as_ref().map(|(at, _)| *at);
         if polled.is_none_or(|at| clock.since(at) >= POLL) {
-            let views = self.servers.iter();
-            let views = views.map(|(id, server)| (id.clone(), server.view.clone()));
+            let listed = self.servers.iter().filter(|(_, one)| self.lists(one));
+            let views = listed.map(|(id, server)| (id.clone(), server.view.clone()));
             self.shown = Some((clock, views.collect()));
         }
+    }
+
+    /// Whether a list shows the VM.
+    fn lists(&self, server: &Server) -> bool {
+        server.listed <= self.clock
     }
 
     fn grow(&mut self, id: &VmId) {
@@ -372,11 +389,18 @@ impl World {
             return;
         }
         self.made += 1;
-        let name = NodeName::new(&self.servers[id].view.name);
+        let server = &self.servers[id];
+        let name = NodeName::new(&server.view.name);
+        let taken = self.troubles.name_taken && server.token.is_some();
+        let vm = if taken {
+            VmId::new(SOMEBODY_ELSES)
+        } else {
+            id.clone()
+        };
         let node = NodeView {
             name: name.clone(),
             uid: format!("uid-{}", self.made),
-            vm: Some(id.clone()),
+            vm: Some(vm),
             labels: Labels::default(),
             annotations: Labels::default(),
             created: self.now().wall,
@@ -425,6 +449,10 @@ impl World {
             joins: None,
             alive: false,
             blank: true,
+            listed: match self.troubles.lists_lag {
+                true => self.clock.plus(LISTS_LAG),
+                false => self.clock,
+            },
         };
         self.servers.insert(id.clone(), server);
         id
@@ -552,6 +580,7 @@ impl World {
             ActionKind::FindServer => Ok(Done::Found {
                 servers: self
                     .marked()
+                    .filter(|server| self.lists(server))
                     .map(|server| (server.view.id.clone(), server.view.created))
                     .collect(),
                 complete: true,
