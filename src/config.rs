@@ -104,6 +104,9 @@ pub fn parse(file: &str, text: &str) -> Result<Config, ConfigError> {
     let mut secrets = Vec::new();
     let config = parse_into(text, &mut findings, &mut secrets);
     findings.sort_by_key(|finding| finding.place);
+    for finding in &mut findings {
+        finding.message = masked(&finding.message, &secrets);
+    }
     match config {
         Some(config) if findings.is_empty() => Ok(config),
         _ => Err(ConfigError {

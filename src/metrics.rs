@@ -143,7 +143,7 @@ impl Metrics {
             ("decisions", "Proposals granted", &self.decisions),
             (
                 "refusals",
-                "Proposals not granted, by reason; one each time the reason changes",
+                "Proposals not granted, by reason; one each time that is told: when the reason changes, or it is asked for anew",
                 &self.refusals,
             ),
             (

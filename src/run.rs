@@ -195,6 +195,8 @@ impl Program {
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
+        // Whatever may be missing is looked for before the engine runs and acts.
+        let notifier = notifier(loaded, &metrics, &clock)?;
         let inputs = inputs::Inputs::start(parts).await?;
         pauses.watch(&inlet, &stop, &tasks);
 
@@ -238,7 +240,7 @@ impl Program {
             engine,
             inputs,
         };
-        program.spawn_loops(loaded, &executor, &policies, actions_in, notices_in)?;
+        program.spawn_loops(notifier, &executor, &policies, actions_in, notices_in);
         info!(address = %program.address, dry_run = options.dry_run, "rhizome runs");
         Ok(program)
     }
@@ -260,15 +262,14 @@ impl Program {
 
     fn spawn_loops(
         &self,
-        loaded: &Loaded,
+        notifier: Notifier,
         executor: &Arc<dyn Executor>,
         policies: &Arc<Policies>,
         actions: mpsc::UnboundedReceiver<Action>,
         notices: mpsc::UnboundedReceiver<Notice>,
-    ) -> Result<(), StartError> {
+    ) {
         self.tasks
             .spawn(act(self.acting(executor), actions, self.stop.clone()));
-        let notifier = self.notifier(loaded)?;
         self.tasks.spawn(notify(notifier, notices));
         let (seen_out, seen_in) = mpsc::channel(SEEN_WAITING);
         let watched = Arc::clone(executor);
@@ -289,7 +290,6 @@ impl Program {
             Arc::clone(&self.clock),
             self.stop.clone(),
         ));
-        Ok(())
     }
 
     fn acting(&self, executor: &Arc<dyn Executor>) -> Acting {
@@ -301,15 +301,18 @@ impl Program {
             tasks: self.actions.clone(),
         }
     }
+}
 
-    fn notifier(&self, loaded: &Loaded) -> Result<Notifier, StartError> {
-        let config = &loaded.config;
-        let notifier = Notifier::new(&config.cluster, Arc::clone(&self.metrics));
-        let Some(webhook) = services::webhook(loaded)? else {
-            return Ok(notifier);
-        };
-        Ok(notifier.with_webhook(webhook, reqwest::Client::new(), Arc::clone(&self.clock)))
-    }
+fn notifier(
+    loaded: &Loaded,
+    metrics: &Arc<Metrics>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Notifier, StartError> {
+    let notifier = Notifier::new(&loaded.config.cluster, Arc::clone(metrics));
+    let Some(webhook) = services::webhook(loaded)? else {
+        return Ok(notifier);
+    };
+    Ok(notifier.with_webhook(webhook, reqwest::Client::new(), Arc::clone(clock)))
 }
 
 async fn notify(notifier: Notifier, mut notices: mpsc::UnboundedReceiver<Notice>) {

@@ -89,7 +89,7 @@ fn register_kafka(registry: &mut Registry, figures: &KafkaFigures) {
         ),
         (
             "kafka_bad_records",
-            "Those of the bad records, and values, that came by Kafka",
+            "Those of the bad records, and values, that came by Kafka; batches that cannot be unpacked are poisoned offsets",
             figures.bad,
         ),
         (

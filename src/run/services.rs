@@ -94,7 +94,8 @@ pub(super) fn webhook(loaded: &Loaded) -> Result<Option<Webhook>, ServicesError>
 fn access(loaded: &Loaded) -> Result<Found, ServicesError> {
     let config = &loaded.config.openstack;
     let Some(auth_url) = &config.auth_url else {
-        return Ok(find_cloud(config.cloud.as_deref(), &Surroundings::here())?);
+        let (cloud, region) = (config.cloud.as_deref(), config.region.as_deref());
+        return Ok(find_cloud(cloud, region, &Surroundings::here())?);
     };
     let (credentials, secret) = if let Some(credential) = &config.application_credential {
         let found = Credentials::ApplicationCredential {

@@ -17,8 +17,8 @@ use rhizome_engine::time::Timestamp;
 use crate::support::{folder, on_engine_stack};
 
 /// Short courses of each kind: an addition, a removal, a reboot, a replacement that fences
-/// first, and one of a node that still serves.
-const SCENARIOS: [(&str, &str); 3] = [
+/// first, one of a node that still serves, and a rebuild.
+const SCENARIOS: [(&str, &str); 4] = [
     (
         "up and down",
         "policy scale.rhai\npool workers min=2 max=4 stabilization=1m\nnodes workers: w1 w2\n\
@@ -39,6 +39,13 @@ const SCENARIOS: [(&str, &str); 3] = [
          run_on 14m\n\
          series every 10s\n  cpu{pool=\"workers\"}: 0.4x36\n\
          events\n  6m replace w2\n",
+    ),
+    (
+        "rebuild",
+        "policy rebuild.rhai\npool workers min=3 max=8\nnodes workers: w1 w2 w3 w4 w5 w6\n\
+         run_on 14m\n\
+         series every 10s\n  cpu{pool=\"workers\"}: 0.4x60\n\
+         events\n  6m die w3\n",
     ),
 ];
 

@@ -30,6 +30,13 @@ fn done(site: &Site, method: &str, path: &str) -> usize {
     ledger.mutations().filter(of).count()
 }
 
+/// How often the servers were listed.
+fn polls(site: &Site) -> usize {
+    let ledger = site.standin.ledger();
+    let of = |entry: &&rhizome_standin::Entry| entry.path.ends_with("/servers/detail");
+    ledger.requests.iter().filter(of).count()
+}
+
 /// Waits until a request has met the fault of that name.
 fn met(site: &Site, name: &str) {
     site.wait("the fault to be met", |site| {
@@ -56,11 +63,6 @@ fn while_a_delete_is_stuck_the_node_stays_and_when_it_is_over_all_of_it_goes() {
     site.standin.fault(delete(Fault::DeleteStuck));
     site.order(&["scale", "workers", "1", "--why", "test"]);
     met(&site, "delete_stuck");
-    let polls = |site: &Site| {
-        let ledger = site.standin.ledger();
-        let of = |entry: &&rhizome_standin::Entry| entry.path.ends_with("/servers/detail");
-        ledger.requests.iter().filter(of).count()
-    };
     let seen = polls(&site);
     site.wait("the server to be looked at again and again", |site| {
         (polls(site) > seen + 5).then_some(())
@@ -149,11 +151,9 @@ fn a_server_that_somebody_renames_is_still_the_one_of_its_node() {
         let of = |record: &Record| matches!(record, Record::Operation { .. });
         site.records().iter().filter(|record| of(record)).count()
     };
-    let before = decided(&site);
+    let (before, seen) = (decided(&site), polls(&site));
     site.wait("the new names to be seen", |site| {
-        let ledger = site.standin.ledger();
-        let of = |entry: &&rhizome_standin::Entry| entry.path.ends_with("/servers/detail");
-        (ledger.requests.iter().filter(of).count() > 20).then_some(())
+        (polls(site) > seen + 5).then_some(())
     });
     assert_eq!(decided(&site), before, "nothing follows from a name");
     assert_eq!(site.pool().size, 2);

@@ -6,10 +6,12 @@
 use rhizome_engine::decision::{Reason, told_again_after};
 use rhizome_engine::event::SourceName;
 use rhizome_engine::journal::{Brake, Record};
+use rhizome_engine::names::NodeName;
+use rhizome_engine::time::Timestamp;
 
 use crate::judge::Came;
 use crate::site::{MAX, MIN};
-use crate::stage::{Reboots, Stage};
+use crate::stage::{Ladder, Stage};
 use crate::world::{Strike, Worker};
 
 /// The work: two workers are at 0.9 by it, three at 0.6.
@@ -26,6 +28,7 @@ const NOTHING: Came = Came {
     added: 0,
     removed: 0,
     rebooted: 0,
+    rebuilt: 0,
     replaced: 0,
     swept: 0,
 };
@@ -56,7 +59,7 @@ pub(crate) struct Part {
     pub(crate) name: &'static str,
     /// They follow on the making of the first workers, if they are not that themselves.
     pub(crate) courses: &'static [Course],
-    pub(crate) reboots: Reboots,
+    pub(crate) ladder: Ladder,
     /// It needs a stage that nothing happened on: the pool is empty, or what is refused was never refused.
     pub(crate) anew: bool,
     /// What happens in it happens to everybody who shares a cloud and a broker.
@@ -68,7 +71,7 @@ impl Part {
         Self {
             name,
             courses,
-            reboots: Reboots::Help,
+            ladder: Ladder::RebootHelps,
             anew: false,
             to_all: false,
         }
@@ -86,21 +89,25 @@ impl Part {
     }
 }
 
-/// Every course is in one of these.
-pub(crate) static PARTS: [Part; 10] = [
+/// Every course of the story is in one of these; a rebuild is in none of it.
+pub(crate) static PARTS: [Part; 11] = [
     Part {
         anew: true,
         ..Part::new("build", &[BUILD])
     },
     Part::new("scale", &[RISE, FALL]),
     Part {
-        reboots: Reboots::InVain,
+        ladder: Ladder::RebootInVain,
         ..Part::new("plug", &[PLUG])
     },
     Part::new("quick", &[QUICK]),
     Part::new("hang", &[HANG]),
     Part::new("cut", &[CUT]),
     Part::new("stopped", &[STOPPED]),
+    Part {
+        ladder: Ladder::Rebuild,
+        ..Part::new("rebuild", &[REBUILT])
+    },
     Part {
         anew: true,
         ..Part::new("agent", &[AGENT])
@@ -202,6 +209,19 @@ pub(crate) const STOPPED: Course = Course {
     play: |stage| rebooted(stage, Strike::Stopped),
 };
 
+/// Where the policy has it so.
+pub(crate) const REBUILT: Course = Course {
+    name: "a worker hangs, and is rebuilt",
+    records: 30,
+    play: |stage| {
+        let rebuilt = Came {
+            rebuilt: 1,
+            ..NOTHING
+        };
+        healed(stage, Strike::Hung, rebuilt);
+    },
+};
+
 pub(crate) const KAFKA: Course = Course {
     name: "Kafka stops, and nothing is harmed",
     records: 2,
@@ -249,8 +269,7 @@ pub(crate) const AGENT: Course = Course {
     name: "an agent alone dies, and nothing is harmed",
     records: 1,
     play: |stage| {
-        let worker = stage.workers().remove(0);
-        until_told_anew(stage, &worker.node);
+        let worker = until_told_anew(stage);
         stage.strike(&worker, Strike::AgentDead);
         stage.until("one witness to be refused", |stage| {
             let refused = |record: &Record| {
@@ -292,13 +311,22 @@ pub(crate) fn falls(stage: &mut Stage, leaves: &Worker) {
     }
 }
 
-/// It is missed, two witnesses agree, and a reboot helps: the same machine serves again.
+/// It is missed, two witnesses agree, and a reboot helps.
 fn rebooted(stage: &mut Stage, what: Strike) {
+    let rebooted = Came {
+        rebooted: 1,
+        ..NOTHING
+    };
+    healed(stage, what, rebooted);
+}
+
+/// It is missed, two witnesses agree, and the same machine serves again.
+fn healed(stage: &mut Stage, what: Strike, came: Came) {
     let worker = stage.fresh();
     let before = stage.workers();
     stage.touches(&worker);
     stage.strike(&worker, what);
-    stage.until("the reboot to begin", |stage| {
+    stage.until("its healing to begin", |stage| {
         let records = stage.records();
         records
             .iter()
@@ -307,10 +335,7 @@ fn rebooted(stage: &mut Stage, what: Strike) {
     });
     stage.until_settled(MIN);
     until_heard(stage, &worker.node);
-    stage.came(Came {
-        rebooted: 1,
-        ..NOTHING
-    });
+    stage.came(came);
     stage.two_witnesses(&worker);
     assert_eq!(stage.workers(), before, "no machine was made or lost");
 }
@@ -329,23 +354,38 @@ fn until_blind(stage: &mut Stage, wanted: bool) {
     });
 }
 
-/// Waits until a refusal about the node would be told, whatever was told before.
-fn until_told_anew(stage: &mut Stage, node: &str) {
+/// How often in a row it was told that one witness is not enough for the node, and when last.
+fn told_of(records: &[Record], node: &str) -> Option<(u32, Timestamp)> {
+    let about = |of: &Option<NodeName>| of.as_ref().is_some_and(|of| of.as_str() == node);
+    let mut told: Option<(u32, Timestamp)> = None;
+    for record in records {
+        match record {
+            Record::Decision { decision } if about(&decision.node) => told = None,
+            Record::Refusal { refusal } if about(&refusal.node) => {
+                let again = refusal.reason == Reason::OneWitness;
+                let times = told.map_or(0, |(times, _)| times);
+                told = again.then_some((times + 1, refusal.at));
+            }
+            _ => {}
+        }
+    }
+    told
+}
+
+/// The worker of whom that was told the least, once it would be told again.
+fn until_told_anew(stage: &mut Stage) -> Worker {
+    let workers = stage.workers();
+    let records = stage.site.records();
+    let told = |worker: &Worker| told_of(&records, &worker.node);
+    let worker = workers.into_iter().min_by_key(told).expect("a worker");
     stage.until("earlier refusals to be long ago", |stage| {
-        let records = stage.site.records();
-        let told = records.iter().filter_map(|record| match record {
-            Record::Refusal { refusal } => Some(refusal),
-            _ => None,
-        });
-        let told = told.filter(|one| one.node.as_ref().is_some_and(|of| of.as_str() == node));
-        let times: Vec<_> = told.map(|refusal| refusal.at).collect();
-        let Some(last) = times.last() else {
+        let Some((times, last)) = told_of(&stage.site.records(), &worker.node) else {
             return Some(());
         };
-        let waits = told_again_after(u32::try_from(times.len()).unwrap_or(u32::MAX));
         let now = stage.site.status()?.engine.at;
-        (now.since(*last) > waits).then_some(())
+        (now.since(last) > told_again_after(times)).then_some(())
     });
+    worker
 }
 
 /// Waits until the node's agent is heard anew.

@@ -14,6 +14,7 @@ pub(crate) struct Came {
     pub(crate) added: usize,
     pub(crate) removed: usize,
     pub(crate) rebooted: usize,
+    pub(crate) rebuilt: usize,
     pub(crate) replaced: usize,
     pub(crate) swept: usize,
 }
@@ -63,7 +64,8 @@ pub(crate) fn came_of(records: &[Record]) -> Came {
             OperationKind::Add => came.added += 1,
             OperationKind::Remove => came.removed += 1,
             OperationKind::Heal(Rung::Reboot) => came.rebooted += 1,
-            OperationKind::Heal(_) => came.replaced += 1,
+            OperationKind::Heal(Rung::Rebuild) => came.rebuilt += 1,
+            OperationKind::Heal(Rung::Replace) => came.replaced += 1,
             OperationKind::Sweep(_) => came.swept += 1,
         }
     }

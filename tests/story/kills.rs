@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::courses::{BUILD, Course, Part, STORY};
 use crate::say;
-use crate::stage::{Reboots, Stage};
+use crate::stage::{Ladder, Stage};
 use crate::world::World;
 
 /// Makes one more world for a stage of its own.
@@ -25,7 +25,7 @@ fn play(stage: &mut Stage, course: &Course) -> usize {
 
 /// The whole story, without a kill.
 pub(crate) fn whole(worlds: &impl Worlds) {
-    let mut stage = Stage::new(worlds(), Reboots::Help);
+    let mut stage = Stage::new(worlds(), Ladder::RebootHelps);
     for course in &STORY {
         let length = play(&mut stage, course);
         say(&format!("{}: {length} records", course.name));
@@ -41,7 +41,7 @@ pub(crate) fn sampled(troupes: &[&[Course]], seed: u64, worlds: &impl Worlds) {
         for (troupe, courses) in troupes.iter().enumerate() {
             scope.spawn(move || {
                 let mut dice = Dice(seed.wrapping_add(1_000 * troupe as u64));
-                let mut stage = Stage::new(worlds(), Reboots::Help);
+                let mut stage = Stage::new(worlds(), Ladder::RebootHelps);
                 for course in *courses {
                     let records = dice.upto(course.records);
                     stage.kill_at(records);
@@ -119,7 +119,7 @@ fn stage_for(part: &Part, there: Option<Stage>, worlds: &impl Worlds) -> Stage {
         }
         stage.end();
     }
-    let mut stage = Stage::new(worlds(), part.reboots);
+    let mut stage = Stage::new(worlds(), part.ladder);
     if !part.builds() {
         play(&mut stage, &BUILD);
     }

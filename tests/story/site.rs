@@ -12,6 +12,7 @@ use tokio::runtime::Runtime;
 
 use crate::forks;
 use crate::program::Running;
+use crate::stage::Ladder;
 use crate::trap::{Program, Trap};
 use crate::world::{Pace, Place};
 
@@ -33,10 +34,10 @@ pub(crate) struct Site {
 
 impl Site {
     /// Writes the files. Nothing runs yet.
-    pub(crate) fn new(place: &Place, pace: &Pace, rung: &str) -> Self {
+    pub(crate) fn new(place: &Place, pace: &Pace, ladder: Ladder) -> Self {
         rhizome_actions::install_crypto_provider();
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), place, pace, rung);
+        write(folder.path(), place, pace, ladder);
         Self {
             folder,
             pool: place.pool.clone(),
@@ -192,21 +193,23 @@ pub(crate) fn count_records(journal: &Path) -> usize {
     lines.saturating_sub(1)
 }
 
-fn write(folder: &Path, place: &Place, pace: &Pace, rung: &str) {
+fn write(folder: &Path, place: &Place, pace: &Pace, ladder: Ladder) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).unwrap();
     std::fs::create_dir(folder.join("policies")).unwrap();
-    write("policies/story.rhai", &policy(&place.pool, pace));
+    write("policies/story.rhai", &policy(&place.pool, pace, ladder));
     write("openstack-secret", &place.secret);
     write("kubeconfig", &kubeconfig(place));
     if let Some(template) = &place.template {
         write("user-data.yaml", template);
     }
-    write("rhizome.yaml", &configuration(place, pace, rung));
+    write(
+        "rhizome.yaml",
+        &configuration(place, pace, ladder.timeout(pace)),
+    );
 }
 
-/// What the operators want: usage near 60 %, and whoever falls silent rebooted, and replaced if
-/// that does not help.
-fn policy(pool: &str, pace: &Pace) -> String {
+/// What the operators want: usage near 60 %, and whoever falls silent healed by the ladder.
+fn policy(pool: &str, pace: &Pace, ladder: Ladder) -> String {
     let Pace {
         window,
         hold,
@@ -214,6 +217,7 @@ fn policy(pool: &str, pace: &Pace) -> String {
         silent,
         ..
     } = pace;
+    let rungs = ladder.rungs();
     format!(
         r#"scale_up("{pool}")
     .when(mean("cpu", "{window}") > 0.75)
@@ -228,7 +232,7 @@ scale_down("{pool}")
 
 heal("{pool}")
     .when(silent("{silent}"))
-    .ladder(["reboot", "replace"]);
+    .ladder({rungs});
 "#
     )
 }

@@ -14,7 +14,7 @@ use crate::courses::CALM;
 use crate::judge::{Came, came_of, foreign_wrong, left};
 use crate::site::{MIN, Site};
 use crate::trap::Trap;
-use crate::world::{Strike, Truth, Worker, World};
+use crate::world::{Pace, Strike, Truth, Worker, World};
 use crate::{PATIENCE, accounts, passed, say};
 
 /// After so long without what is waited for, it is said what is missing, and again after that.
@@ -23,11 +23,33 @@ const IMPATIENCE: Duration = Duration::from_secs(60);
 /// So much of it, in characters.
 const SAID: usize = 400;
 
-/// What a reboot does for a worker that something befell.
+/// What is done for a worker that something befell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reboots {
-    Help,
-    InVain,
+pub(crate) enum Ladder {
+    /// It is rebooted, which helps.
+    RebootHelps,
+    /// It is rebooted in vain, and replaced.
+    RebootInVain,
+    /// It is rebuilt.
+    Rebuild,
+}
+
+impl Ladder {
+    /// As the policy has it.
+    pub(crate) fn rungs(self) -> &'static str {
+        match self {
+            Self::RebootHelps | Self::RebootInVain => r#"["reboot", "replace"]"#,
+            Self::Rebuild => r#"["rebuild"]"#,
+        }
+    }
+
+    /// How long a rung has to show what it did.
+    pub(crate) fn timeout(self, pace: &Pace) -> &'static str {
+        match self {
+            Self::RebootHelps | Self::Rebuild => pace.rung,
+            Self::RebootInVain => pace.rung_in_vain,
+        }
+    }
 }
 
 /// Where the story is told.
@@ -55,14 +77,10 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// The program is not started yet.
-    pub(crate) fn new(mut world: Box<dyn World>, reboots: Reboots) -> Self {
+    pub(crate) fn new(mut world: Box<dyn World>, ladder: Ladder) -> Self {
         let foreign = world.truth().expect("a world that answers");
         let pace = world.pace();
-        let rung = match reboots {
-            Reboots::Help => pace.rung,
-            Reboots::InVain => pace.rung_in_vain,
-        };
-        let site = Site::new(world.place(), pace, rung);
+        let site = Site::new(world.place(), pace, ladder);
         Self {
             world,
             site,

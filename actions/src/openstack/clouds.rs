@@ -139,12 +139,16 @@ pub enum CloudsError {
     },
 }
 
-/// Finds the cloud `name`, or the one that is meant without a name.
+/// Finds the cloud `name`, or the one that is meant without a name, as it is in `region`, or in its first.
 ///
 /// # Errors
 ///
 /// Returns why none can be had.
-pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsError> {
+pub fn find(
+    name: Option<&str>,
+    region: Option<&str>,
+    around: &Surroundings,
+) -> Result<Found, CloudsError> {
     let (files, mut clouds) = load(around)?;
     let variable = |key: &str| around.variables.get(key).filter(|value| !value.is_empty());
     let from_variables = variable("OS_CLOUD_NAME")
@@ -189,7 +193,7 @@ pub fn find(name: Option<&str>, around: &Surroundings) -> Result<Found, CloudsEr
     } else {
         format!("the cloud `{name}` in {}", shown())
     };
-    read(cloud, source, variable("HOME"))
+    read(cloud, region, source, variable("HOME"))
 }
 
 /// The variables that openstacksdk makes a cloud of.
@@ -305,39 +309,67 @@ impl Cloud<'_> {
     }
 }
 
-/// The region that is meant, the first, and the cloud with the values that it has there.
-fn in_region(mut cloud: Map<String, Value>) -> (Option<String>, Map<String, Value>) {
-    let first = match cloud.get("regions").or(cloud.get("region_name")) {
-        Some(Value::Array(regions)) => regions.first().cloned(),
-        _ => texts(&cloud)
-            .get("region_name")
-            .and_then(|names| names.split(',').next())
-            .map(Value::from),
+/// The region that is meant, by its name or the first, and the cloud with the values that it has there.
+///
+/// # Errors
+///
+/// Returns those that there are, if the one that is wanted is none of them.
+fn in_region(
+    mut cloud: Map<String, Value>,
+    wanted: Option<&str>,
+) -> Result<(Option<String>, Map<String, Value>), String> {
+    let name_of = |region: &Value| match region {
+        Value::Object(region) => region
+            .get("name")
+            .and_then(Value::as_str)
+            .map(str::to_owned),
+        region => region.as_str().map(str::to_owned),
     };
-    let name = match first {
-        Some(Value::Object(mut region)) => {
-            if let Some(Value::Object(values)) = region.remove("values") {
-                // One that is left empty there changes nothing.
-                let set = values.into_iter().filter(|(_, value)| !value.is_null());
-                merge_maps(&mut cloud, set.collect());
-            }
-            region.remove("name")
+    let listed = match cloud.get("regions").or(cloud.get("region_name")) {
+        Some(Value::Array(regions)) => regions.clone(),
+        _ => {
+            let texts = texts(&cloud);
+            let names = texts.get("region_name").map(String::as_str);
+            let first = names.and_then(|names| names.split(',').next());
+            return Ok((wanted.or(first).map(str::to_owned), cloud));
         }
-        name => name,
     };
-    (
-        name.and_then(|name| name.as_str().map(str::to_owned)),
-        cloud,
-    )
+    let meant = match wanted {
+        None => listed.first(),
+        Some(wanted) => listed
+            .iter()
+            .find(|region| name_of(region).as_deref() == Some(wanted)),
+    };
+    let Some(meant) = meant else {
+        let Some(wanted) = wanted else {
+            return Ok((None, cloud));
+        };
+        let there: Vec<_> = listed.iter().filter_map(name_of).collect();
+        return Err(format!(
+            "there is no region `{wanted}`; there are: {}",
+            there.join(", ")
+        ));
+    };
+    if let Some(Value::Object(values)) = meant.get("values") {
+        // One that is left empty there changes nothing.
+        let set = values.iter().filter(|(_, value)| !value.is_null());
+        let set = set.map(|(key, value)| (key.clone(), value.clone()));
+        merge_maps(&mut cloud, set.collect());
+    }
+    Ok((name_of(meant), cloud))
 }
 
 /// Makes of a cloud's keys what the client needs.
 fn read(
     cloud: Map<String, Value>,
+    region: Option<&str>,
     source: String,
     home: Option<&String>,
 ) -> Result<Found, CloudsError> {
-    let (region, cloud) = in_region(cloud);
+    let (region, cloud) = in_region(cloud, region).map_err(|what| CloudsError::Value {
+        source_of: source.clone(),
+        what,
+    })?;
     let keys = texts(&cloud);
     let mut auth = cloud
         .get("auth")

@@ -15,6 +15,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
+use super::settings;
 use super::stats::KafkaStats;
 
 /// Errors kept until the loop looks at them; older ones are only counted.
@@ -76,7 +77,7 @@ impl Context {
         if errors.len() == ERRORS_KEPT {
             errors.pop_front();
         }
-        errors.push_back((code, text.to_owned()));
+        errors.push_back((code, settings::in_our_words(text)));
     }
 }
 

@@ -25,6 +25,9 @@ pub enum SettingError {
         "cannot be set: a secret is not written here, and Rhizome signs in by `kafka.sasl` or by the certificate of `kafka.tls` alone"
     )]
     Secret,
+    /// It has librdkafka load and run what somebody else wrote.
+    #[error("cannot be set: Rhizome loads no libraries of others")]
+    Foreign,
     /// librdkafka does not know or take it.
     #[error("cannot be set: {0}")]
     Refused(String),
@@ -101,6 +104,9 @@ const KEYED: [(&str, &str); 18] = [
     ("receive.message.max.bytes", "`kafka.receive_max_bytes`"),
 ];
 
+/// Libraries that librdkafka opens and runs as soon as it is told their names.
+const PLUGINS: &str = "plugin.library.paths";
+
 /// Settings that say whether a broker is who it says it is.
 const CHECKED: [&str; 2] = [
     "enable.ssl.certificate.verification",
@@ -109,8 +115,11 @@ const CHECKED: [&str; 2] = [
 
 /// Parts of the names of secrets, and of no other setting of librdkafka (`_RK_SENSITIVE` in its
 /// `rdkafka_conf.c`). By parts, so that the value of a misspelt one is not shown either.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 8] = [
     "password",
+    // Of Java's clients: what librdkafka does not know is no less a secret.
+    "jaas",
+    "keystore.key",
     "secret",
     "passphrase",
     "private.key",
@@ -136,6 +145,9 @@ pub fn check_setting(name: &str, value: &str) -> Result<(), SettingError> {
     if OURS.iter().any(|(ours, _)| *ours == name) && !TUNABLE.contains(&name) {
         return Err(SettingError::Ours);
     }
+    if name == PLUGINS {
+        return Err(SettingError::Foreign);
+    }
     let mut alone = ClientConfig::new();
     alone.set(name, value);
     match alone.create_native_config() {
@@ -147,12 +159,33 @@ pub fn check_setting(name: &str, value: &str) -> Result<(), SettingError> {
 
 /// Whether the value of the setting `name` is a secret, and must not be shown.
 pub fn is_secret(name: &str) -> bool {
+    let name = name.to_lowercase();
     SECRETS.iter().any(|part| name.contains(part))
+}
+
+/// What librdkafka says, with the names of its settings changed to those of the keys that an operator has
+/// for them: it advises to look at `ssl.ca.location`, which nobody can set here.
+pub(super) fn in_our_words(text: &str) -> String {
+    let words = text.split(' ').map(|word| {
+        let name = word.trim_matches(|letter: char| !letter.is_ascii_lowercase());
+        let keyed = KEYED.iter().find(|(theirs, _)| *theirs == name);
+        keyed.map_or_else(|| word.to_owned(), |(_, keys)| word.replace(name, keys))
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_librdkafka_advises_names_our_keys() {
+        let theirs = "broker certificate could not be verified, verify that ssl.ca.location is \
+                      correctly configured (sasl.mechanisms, sasl.mechanism)";
+        let ours = "broker certificate could not be verified, verify that `kafka.tls.ca` is \
+                    correctly configured (`kafka.sasl.mechanism`, `kafka.sasl.mechanism`)";
+        assert_eq!(in_our_words(theirs), ours);
+    }
 
     /// Each setting that librdkafka 2.12.1 itself keeps out of its logs.
     const SENSITIVE: [&str; 13] = [
@@ -170,6 +203,19 @@ mod tests {
         "sasl.oauthbearer.assertion.private.key.passphrase",
         "sasl.oauthbearer.assertion.private.key.pem",
     ];
+
+    #[test]
+    fn what_java_calls_them_is_a_secret_too_and_no_library_is_loaded() {
+        for name in ["sasl.jaas.config", "ssl.keystore.key", "SASL.PASSWORD"] {
+            assert!(is_secret(name), "{name}");
+            assert_eq!(
+                check_setting(name, "x"),
+                Err(SettingError::Secret),
+                "{name}"
+            );
+        }
+        assert_eq!(check_setting(PLUGINS, "/x.so"), Err(SettingError::Foreign));
+    }
 
     #[test]
     fn no_secret_is_taken_and_none_is_shown() {

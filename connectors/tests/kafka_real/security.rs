@@ -8,7 +8,7 @@ use rhizome_connectors::kafka::{
 };
 
 use crate::support::servers::{Kafka, kafka};
-use crate::support::{Reader, options, producer, texts, write};
+use crate::support::{Reader, again_until, options, producer, texts, write};
 
 fn tls(kafka: &Kafka, ca: &str, certificate: bool) -> Option<KafkaTls> {
     Some(KafkaTls {
@@ -80,6 +80,23 @@ fn whatever_is_wrong_with_a_connection_is_reported_and_nothing_flows() {
             "not signed by an authority in",
         ),
         (
+            "no CA named",
+            KafkaOptions {
+                tls: Some(KafkaTls::default()),
+                ..good.clone()
+            },
+            "verify that `kafka.tls.ca` is correctly configured",
+        ),
+        (
+            "a password where the broker asks for none",
+            KafkaOptions {
+                tls: tls(kafka, "ca", true),
+                sasl: sasl(kafka, "engine", "password_file"),
+                ..plain(kafka.get("tls"))
+            },
+            "XX",
+        ),
+        (
             "client certificate missing",
             KafkaOptions {
                 tls: tls(kafka, "ca", false),
@@ -108,8 +125,10 @@ fn whatever_is_wrong_with_a_connection_is_reported_and_nothing_flows() {
         ),
     ];
     for (case, options, words) in &cases {
-        let error = examine(options, Duration::from_secs(5)).unwrap_err();
-        assert!(error.to_string().contains(words), "{case}: {error}");
+        again_until(&format!("{case}: {words}"), || {
+            let error = examine(options, Duration::from_secs(5)).unwrap_err();
+            error.to_string().contains(words)
+        });
     }
     let mut readers: Vec<_> = cases
         .into_iter()
@@ -152,8 +171,11 @@ fn rights_that_are_missing_are_reported_and_work_once_they_are_given() {
     let producer = producer(kafka.plain(), &[]);
     // Subscribe without group Read.
     let seen = |topic, group| {
-        let examined = examine(&secure(kafka, "guarded"), Duration::from_secs(5)).unwrap();
-        assert_eq!((&examined.topics[0].1, &examined.group), (&topic, &group));
+        // A broker takes a moment to know of a right.
+        again_until(&format!("{topic:?} {group:?}"), || {
+            let examined = examine(&secure(kafka, "guarded"), Duration::from_secs(5));
+            examined.is_ok_and(|seen| (&seen.topics[0].1, &seen.group) == (&topic, &group))
+        });
     };
     seen(Err(Trouble::Forbidden), None);
     right("--add", "--topic");

@@ -127,6 +127,15 @@ pub fn options(brokers: &str, topics: &[&str], group: &str) -> KafkaOptions {
     }
 }
 
+/// Looks again until it is so, or fails with what was `wanted`.
+pub fn again_until(wanted: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < PATIENCE, "waited in vain until {wanted}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 impl Reader {
     /// Starts one that acknowledges at once.
     pub fn start(options: KafkaOptions) -> Self {

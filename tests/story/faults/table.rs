@@ -6,7 +6,7 @@ use rhizome_standin::{Api, Effect, Entry, Fault, Refusal, Rule};
 
 use super::Front;
 use crate::courses::{self, BUILD, Course, PODS, RISE};
-use crate::stage::{Reboots, Stage};
+use crate::stage::{Ladder, Stage};
 use crate::world::{Worker, World};
 use crate::{accounts, say};
 
@@ -94,7 +94,7 @@ pub(crate) enum Much {
 
 /// Plays the table on one world.
 pub(crate) fn play(world: Box<dyn World>, front: &Front, much: Much) {
-    let mut stage = Stage::new(world, Reboots::Help);
+    let mut stage = Stage::new(world, Ladder::RebootHelps);
     course(&mut stage, front, &BUILD, Vec::new());
     let rows = match much {
         Much::Whole => ROWS.len(),

@@ -46,11 +46,16 @@ impl Place {
 
     /// What is found for a name, if one is given.
     fn find(&self, name: Option<&str>) -> Result<Found, CloudsError> {
+        self.find_in(name, None)
+    }
+
+    /// The same in a region.
+    fn find_in(&self, name: Option<&str>, region: Option<&str>) -> Result<Found, CloudsError> {
         let around = Surroundings {
             variables: self.variables.clone(),
             folder: self.root.path().join("work"),
         };
-        find(name, &around)
+        find(name, region, &around)
     }
 
     fn url(&self, name: Option<&str>) -> String {
@@ -220,6 +225,34 @@ fn the_first_region_is_taken_with_what_holds_in_it() {
         };
         assert_eq!(username, Named::Name("u".to_owned()), "{regions}");
     }
+}
+
+#[test]
+fn the_region_that_is_named_is_taken_with_what_holds_in_it() {
+    let text = "clouds: {a: {regions: [{name: one, values: {auth: {project_name: p1}}}, \
+                {name: two, values: {auth: {project_name: p2}}}, three], \
+                auth: {auth_url: 'http://all', username: u, password: p, project_name: p}}}";
+    let place = Place::new().file("work/clouds.yaml", text);
+    let project = |region: Option<&str>| {
+        let found = place
+            .find_in(None, region)
+            .map_err(|error| error.to_string())?;
+        match found.credentials {
+            Credentials::Password { project, .. } => Ok((found.region, project)),
+            other => panic!("{other:?}"),
+        }
+    };
+    let of = |region: &str, project: &str| {
+        Ok::<_, String>((Some(region.to_owned()), Named::Name(project.to_owned())))
+    };
+    assert_eq!(project(None), of("one", "p1"));
+    assert_eq!(project(Some("two")), of("two", "p2"));
+    assert_eq!(project(Some("three")), of("three", "p"));
+    let why = project(Some("four")).unwrap_err();
+    assert!(
+        why.ends_with("there is no region `four`; there are: one, two, three"),
+        "{why}"
+    );
 }
 
 #[test]
