@@ -117,7 +117,8 @@ fn a_topic_that_is_not_there_is_found_at_brokers_that_take_connections() {
         // A busy machine's broker may take longer than the doctor waits.
         site.wait("a broker that answers in time", |site| {
             let (code, said) = doctor(site, &["--output", "json"]);
-            let late = said.contains("sign-in") && more.is_empty();
+            let of_a_topic = |(said, _): &(String, String)| said.starts_with('`');
+            let late = more.is_empty() && !bad(&said).iter().all(of_a_topic);
             (!late).then_some((code, said))
         })
     };
