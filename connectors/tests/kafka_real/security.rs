@@ -94,7 +94,7 @@ fn whatever_is_wrong_with_a_connection_is_reported_and_nothing_flows() {
                 sasl: sasl(kafka, "engine", "password_file"),
                 ..plain(kafka.get("tls"))
             },
-            "XX",
+            "not valid in current SASL state",
         ),
         (
             "client certificate missing",
