@@ -212,7 +212,7 @@ pub(crate) const STOPPED: Course = Course {
 /// Where the policy has it so.
 pub(crate) const REBUILT: Course = Course {
     name: "a worker hangs, and is rebuilt",
-    records: 30,
+    records: 20,
     play: |stage| {
         let rebuilt = Came {
             rebuilt: 1,
